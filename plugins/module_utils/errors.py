@@ -1,0 +1,151 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can go wrong, in the operator's words.
+
+Every expected fault is a `LifeboatError`: it says what happened, to what, and what to do next, and its class carries
+the exit code of the `lifeboat` command. Nothing else in the library calls `fail_json` or exits; the fronts do.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AccessDenied",
+    "BackupGuardError",
+    "ConfigurationError",
+    "DatabaseError",
+    "DrillRefused",
+    "EvidenceError",
+    "IntegrityError",
+    "LifeboatError",
+    "Locked",
+    "ManifestError",
+    "MissingTool",
+    "ObjectExists",
+    "ObjectMissing",
+    "PipelineError",
+    "RepositoryError",
+    "RepositoryStalled",
+    "RestoreError",
+    "SealError",
+    "UnsafeName",
+]
+
+
+class LifeboatError(Exception):
+    """An expected fault: `what` happened, `where` (the thing it happened to), and what to do `next_step`.
+
+    `str()` gives one line: "what (where). next_step". A secret never belongs into any of the three.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, where: str = "", next_step: str = "") -> None:
+        self.what = what.rstrip(". ")
+        self.where = where
+        self.next_step = next_step
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        text = self.what
+        if self.where:
+            text += f" ({self.where})"
+        text += "."
+        if self.next_step:
+            text += " " + self.next_step
+        return text
+
+
+class ConfigurationError(LifeboatError):
+    """An option is missing, unknown or has an unusable value; found before anything runs."""
+
+    exit_code = 2
+
+
+class MissingTool(LifeboatError):
+    """A program or a Python library is absent or too old; `next_step` names the package."""
+
+    exit_code = 3
+
+
+class DatabaseError(LifeboatError):
+    """PostgreSQL refused or broke off: connection, permission, version, a statement."""
+
+    exit_code = 4
+
+
+class EvidenceError(DatabaseError):
+    """Evidence could not be taken truthfully (row-level security, a failing named query)."""
+
+
+class RepositoryError(LifeboatError):
+    """A repository failed: unreachable, full, refused, inconsistent."""
+
+    exit_code = 5
+
+
+class RepositoryStalled(RepositoryError):
+    """A repository accepted no bytes within its deadline."""
+
+
+class AccessDenied(RepositoryError):
+    """The credential may not do this."""
+
+
+class ObjectExists(RepositoryError):
+    """Refused to overwrite: an object of that key is already there."""
+
+
+class ObjectMissing(RepositoryError):
+    """No object of that key."""
+
+
+class UnsafeName(RepositoryError):
+    """A key or path that would leave the repository's root (symlink, `..`, control characters)."""
+
+
+class SealError(LifeboatError):
+    """Sealing or opening failed: no recipient, wrong identity, damaged ciphertext."""
+
+    exit_code = 6
+
+
+class ManifestError(LifeboatError):
+    """A manifest is unreadable, of an unknown schema, or its signature does not hold."""
+
+    exit_code = 7
+
+
+class IntegrityError(LifeboatError):
+    """Bytes differ from what the manifest says: size, digest, a missing volume."""
+
+    exit_code = 8
+
+
+class PipelineError(LifeboatError):
+    """A process or stage in a stream of bytes failed; carries the first cause."""
+
+    exit_code = 9
+
+
+class Locked(LifeboatError):
+    """Another run holds the lock; says who and since when."""
+
+    exit_code = 10
+
+
+class BackupGuardError(LifeboatError):
+    """A finished dump looks wrong (empty, too small, stopped midway) and is not kept."""
+
+    exit_code = 11
+
+
+class DrillRefused(LifeboatError):
+    """A guard kept the drill from starting; nothing was touched."""
+
+    exit_code = 12
+
+
+class RestoreError(LifeboatError):
+    """What was fetched could not be restored."""
+
+    exit_code = 13

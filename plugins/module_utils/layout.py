@@ -1,0 +1,137 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a backup's parts lie inside a repository (docs/format.md), and nothing else. Pure.
+
+Manifests lie apart from artifacts, so that one listing costs one key per backup:
+
+    <system>/manifests/<kind>/<name>/<backup_id>.json
+    <system>/<kind>/<name>/<backup_id>/<artifact>
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import secrets
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, UnsafeName
+
+__all__ = [
+    "KINDS",
+    "BackupRef",
+    "artifact_key",
+    "backup_prefix",
+    "check_key",
+    "decode_name",
+    "encode_name",
+    "manifest_key",
+    "manifests_prefix",
+    "moment_of",
+    "new_backup_id",
+    "parse_manifest_key",
+]
+
+KINDS = ("database", "globals", "base", "files", "objects", "redis", "search", "keys")
+
+_BACKUP_ID = re.compile(r"^(\d{8}T\d{6}Z)-[0-9a-f]{8}$")
+_STAMP = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True, order=True)
+class BackupRef:
+    """Which backup: system, kind, name and id. Orders by time within one system, kind and name."""
+
+    system: str
+    kind: str
+    name: str
+    backup_id: str
+
+
+def encode_name(name: str) -> str:
+    """A name as one safe path component, reversibly: percent-encoding (RFC 3986), a leading dot or dash too.
+
+    >>> encode_name('my "shop"/ü')
+    'my%20%22shop%22%2F%C3%BC'
+    >>> encode_name("..")
+    '%2E.'
+    """
+    if not name:
+        raise ConfigurationError("a name is empty", next_step="Give the system and every asset a name.")
+    encoded = quote(name, safe="")
+    if encoded[0] in ".-~":
+        encoded = f"%{ord(encoded[0]):02X}" + encoded[1:]
+    return encoded
+
+
+def decode_name(component: str) -> str:
+    """The inverse of `encode_name`."""
+    return unquote(component, errors="strict")
+
+
+def new_backup_id(now: dt.datetime) -> str:
+    """A UTC stamp plus eight random hexadecimal digits: sorts by time, does not collide."""
+    return f"{now.astimezone(dt.timezone.utc).strftime(_STAMP)}-{secrets.token_hex(4)}"
+
+
+def moment_of(backup_id: str) -> dt.datetime:
+    """The moment in a backup id (UTC, whole seconds); raises `UnsafeName` for anything that is not an id."""
+    match = _BACKUP_ID.match(backup_id)
+    if match is None:
+        raise UnsafeName(f"{backup_id!r} is not a backup id", next_step="An id looks like 20261121T031500Z-1a2b3c4d.")
+    return dt.datetime.strptime(match.group(1), _STAMP).replace(tzinfo=dt.timezone.utc)
+
+
+def backup_prefix(ref: BackupRef) -> str:
+    """The prefix under which a backup's artifacts lie; ends with `/`."""
+    moment_of(ref.backup_id)
+    return f"{encode_name(ref.system)}/{ref.kind}/{encode_name(ref.name)}/{ref.backup_id}/"
+
+
+def artifact_key(ref: BackupRef, artifact: str) -> str:
+    """The key of one artifact (or volume) of a backup."""
+    return backup_prefix(ref) + encode_name(artifact)
+
+
+def manifests_prefix(system: str, kind: str | None = None, name: str | None = None) -> str:
+    """The prefix of the manifests of a system, narrowed to a kind and a name; ends with `/`."""
+    prefix = f"{encode_name(system)}/manifests/"
+    if kind is not None:
+        prefix += f"{kind}/"
+        if name is not None:
+            prefix += f"{encode_name(name)}/"
+    return prefix
+
+
+def manifest_key(ref: BackupRef) -> str:
+    """The key of a backup's manifest, its commit marker."""
+    moment_of(ref.backup_id)
+    return f"{manifests_prefix(ref.system, ref.kind, ref.name)}{ref.backup_id}.json"
+
+
+def parse_manifest_key(key: str) -> BackupRef | None:
+    """The backup that a manifest's key speaks of, or None for a key of any other shape."""
+    parts = key.split("/")
+    if len(parts) != 5 or parts[1] != "manifests" or parts[2] not in KINDS or not parts[4].endswith(".json"):
+        return None
+    backup_id = parts[4][: -len(".json")]
+    if _BACKUP_ID.match(backup_id) is None:
+        return None
+    return BackupRef(decode_name(parts[0]), parts[2], decode_name(parts[3]), backup_id)
+
+
+def check_key(key: str) -> str:
+    """The key itself when it is safe in every kind of repository; raises `UnsafeName`.
+
+    Refused: empty, absolute, empty components, `.` and `..`, control characters and backslashes, over 900 bytes.
+    """
+    components = key.split("/")
+    if (
+        not key
+        or len(key.encode()) > 900
+        or any(component in ("", ".", "..") for component in components)
+        or any(ord(character) < 32 or ord(character) == 127 or character == "\\" for character in key)
+    ):
+        raise UnsafeName(f"{key!r} is not a safe key", next_step="Nothing was read or written.")
+    return key

@@ -1,0 +1,144 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where backups live: the one small interface that every kind of repository implements.
+
+Keys are relative, `/`-separated, and already encoded (`layout.py`). Nothing outside this package knows boto3, an SSH
+library or a path below a repository's root.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import BinaryIO
+
+__all__ = ["Capabilities", "ObjectInfo", "Repository", "Upload"]
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """One object as a repository tells of it. `sha256` only where the store itself confirmed it."""
+
+    key: str
+    size_bytes: int
+    modified: dt.datetime | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a repository was found to do by trying it, never by asking for its name.
+
+    `read_only`: this credential could not write (None: not tried). `detail` says, per capability, what was seen.
+    """
+
+    no_clobber: bool
+    versioning: bool
+    object_lock: bool
+    read_only: bool | None = None
+    detail: tuple[tuple[str, str], ...] = ()
+
+
+class Upload(ABC):
+    """One object on its way into a repository; no reader sees any of it before `publish`.
+
+    Order of calls: `write` any number of times, `confirm`, `publish`. `abort` at any moment before `publish` has
+    succeeded. All raise `RepositoryError` (or a subclass) and nothing else for faults of the store.
+    """
+
+    key: str
+
+    @abstractmethod
+    def write(self, data: bytes) -> None:
+        """Take the next bytes. May block while the store is slow; the caller keeps the deadline."""
+
+    @abstractmethod
+    def confirm(self) -> None:
+        """Return once the destination holds every byte, durably and confirmed by checksum or sync; still invisible."""
+
+    @abstractmethod
+    def publish(self) -> ObjectInfo:
+        """Make the object visible, whole, atomically and without overwriting; raises `ObjectExists`."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Remove what was sent so far. Idempotent; never raises: a remainder is invisible anyhow."""
+
+
+class Repository(ABC):
+    """A place that holds backups. Safe to use from several threads, one `Upload` per thread."""
+
+    name: str
+    type: str
+
+    @abstractmethod
+    def start_upload(self, key: str) -> Upload:
+        """Begin an object. Raises `UnsafeName`, `AccessDenied`, `RepositoryError`."""
+
+    @abstractmethod
+    def open(self, key: str) -> BinaryIO:
+        """A readable binary stream (context manager) of a whole object; a short transfer raises, never ends early.
+
+        Raises `ObjectMissing`.
+        """
+
+    @abstractmethod
+    def stat(self, key: str) -> ObjectInfo | None:
+        """The object's facts, or None where there is none."""
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Every published object whose key starts with `prefix`, in key order; remains of killed runs are not listed."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove an object; raises `ObjectMissing`, `AccessDenied`."""
+
+    @abstractmethod
+    def capabilities(self, probe_prefix: str) -> Capabilities:
+        """Try what this place can do, with small objects below `probe_prefix`, which are removed where that is allowed."""
+
+    @abstractmethod
+    def can_write(self, probe_prefix: str) -> bool:
+        """Whether this credential can write, found by trying (law 3: tried, not assumed).
+
+        A repository opened read-only on the local machine answers False without trying.
+        """
+
+    @abstractmethod
+    def description(self) -> dict[str, str]:
+        """Type and place for results, logs and reports; never a credential."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release connections."""
+
+    def put(self, key: str, data: bytes) -> ObjectInfo:
+        """Store a small object: written, confirmed, published without overwriting."""
+        upload = self.start_upload(key)
+        try:
+            upload.write(data)
+            upload.confirm()
+            return upload.publish()
+        except BaseException:
+            upload.abort()
+            raise
+
+    def read(self, key: str, limit_bytes: int = 64 * 1024 * 1024) -> bytes:
+        """A small object's bytes; raises `RepositoryError` when it is larger than `limit_bytes`."""
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import RepositoryError
+
+        with self.open(key) as stream:
+            data = stream.read(limit_bytes + 1)
+        if len(data) > limit_bytes:
+            raise RepositoryError(f"object {key!r} is larger than {limit_bytes} bytes", self.name)
+        return data
+
+    def __enter__(self) -> Repository:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
