@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every check is: a question with one name, asked of the restored data, answered with a verdict."""
+
+from __future__ import annotations
+
+import datetime as dt
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+__all__ = ["FAILED", "PASSED", "UNVERIFIED", "VERDICTS", "Check", "CheckResult"]
+
+PASSED = "passed"
+FAILED = "failed"
+UNVERIFIED = "unverified"
+VERDICTS = (PASSED, FAILED, UNVERIFIED)
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One answer: `verdict` is passed, failed or unverified; the rest are sentences for people, never secrets.
+
+    `expected` and `found` are short enough to stand side by side; `detail` may name the first few offenders.
+    """
+
+    name: str
+    verdict: str
+    expected: str = ""
+    found: str = ""
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        if self.verdict not in VERDICTS:
+            raise ValueError(f"{self.verdict!r} is not a verdict")
+
+
+class Check(ABC):
+    """One question. `name` is stable and unique in a job: what was recorded about production is found by it.
+
+    Both methods get a connection whose transaction is read only and leave no setting behind in it. Both may raise
+    `LifeboatError` or `psycopg.Error`: the collector then records nothing, the runner answers `unverified`.
+    """
+
+    name: str
+
+    def evidence(self, conn: Connection[Any]) -> Any:
+        """What the backup records about production, in the dump's snapshot: JSON data, or None for nothing."""
+        return None
+
+    @abstractmethod
+    def run(self, conn: Connection[Any], recorded: Any | None, snapshot_at: dt.datetime) -> CheckResult:
+        """Ask the restored database. `recorded` is what `evidence` gave (None when nothing), `snapshot_at` is aware."""
