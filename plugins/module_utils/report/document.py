@@ -1,0 +1,202 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a drill found, as one document (docs/format.md): the contract between the drill and everyone who reads it.
+
+Reading is strict, writing is stable. A report holds names of tables and counts, so it is treated like evidence: it goes to the
+report repository, never beside the backups. It never holds a key, a password or a plaintext.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils import strict
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import PASSED, VERDICTS, CheckResult
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import format_moment
+
+__all__ = ["SCHEMA", "DrillReport", "Isolation", "Objective", "Phase", "Teardown", "judge_objective"]
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One timed step of the drill, in the order in which it ran."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What was promised, and whether it was kept: `met` is None when that cannot be said, `reason` says why."""
+
+    rpo_seconds: float | None = None
+    rto_seconds: float | None = None
+    met: bool | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """Whether the throwaway server had a way out. `how` names the means, `detail` what was tried and what is missing."""
+
+    isolated: bool
+    how: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Teardown:
+    """Whether nothing is left; `left` names processes and directories that are."""
+
+    complete: bool
+    seconds: float = 0.0
+    left: tuple[str, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class DrillReport:
+    """One drill. Moments are aware and in UTC.
+
+    `backup_id`, `repository`, `snapshot_at` are empty or None when the drill found no backup. `service_ready_seconds` is
+    the RTO to a server that serves, `verified_seconds` the RTO to the last green check; None when the drill did not get
+    there. `rpo_seconds` is how far the restored state lies behind `failure_at`, or None with `rpo_note`. `settings` are
+    those of the throwaway server that differ from production's. `waived` lists guards that were waived by name.
+    """
+
+    system: str
+    kind: str
+    name: str
+    backup_id: str
+    repository: str
+    verdict: str
+    reason: str
+    objective: Objective
+    service_ready_seconds: float | None
+    verified_seconds: float | None
+    rpo_seconds: float | None
+    rpo_note: str
+    phases: tuple[Phase, ...]
+    checks: tuple[CheckResult, ...]
+    isolation: Isolation
+    settings: Mapping[str, str]
+    snapshot_at: dt.datetime | None
+    failure_at: dt.datetime | None
+    started_at: dt.datetime
+    finished_at: dt.datetime
+    teardown: Teardown
+    host: str
+    lifeboat_version: str
+    waived: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def good(self) -> bool:
+        """Passed, and the promise was kept or none was made."""
+        return self.verdict == PASSED and self.objective.met is not False
+
+    def to_document(self) -> dict[str, Any]:
+        """The report as plain JSON data."""
+        document: dict[str, Any] = {"schema": SCHEMA}
+        for item in dataclasses.fields(self):
+            document[item.name] = _plain(getattr(self, item.name))
+        return document
+
+    def to_bytes(self) -> bytes:
+        """The report as it is stored: UTF-8 JSON with sorted keys."""
+        return json.dumps(self.to_document(), sort_keys=True, indent=2, ensure_ascii=True, allow_nan=False).encode() + b"\n"
+
+    @classmethod
+    def from_document(cls, document: Any, where: str = "") -> DrillReport:
+        """Read a report strictly; raises `ManifestError` that names what is wrong and `where`."""
+        if not isinstance(document, dict):
+            raise ManifestError("the drill report is not a JSON object", where)
+        schema = document.get("schema")
+        if schema != SCHEMA:
+            raise ManifestError(
+                f"the drill report has schema {schema!r}, this version reads {SCHEMA}", where, "Use a newer lifeboat.postgres."
+            )
+        try:
+            return strict.fields(cls, {key: value for key, value in document.items() if key != "schema"}, _READERS)
+        except ValueError as error:
+            raise ManifestError(f"the drill report is not well formed: {error}", where) from None
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str = "") -> DrillReport:
+        """Read a stored report strictly; raises `ManifestError`."""
+        try:
+            document = json.loads(data.decode("utf-8"))
+        except (UnicodeDecodeError, ValueError):
+            raise ManifestError("the drill report is not JSON", where) from None
+        return cls.from_document(document, where)
+
+
+def judge_objective(
+    rpo_objective: float | None,
+    rto_objective: float | None,
+    rpo_seconds: float | None,
+    verified_seconds: float | None,
+) -> Objective:
+    """Whether what was measured keeps what was promised; all in seconds, None for not promised or not measured.
+
+    The RTO is judged to the last green check, not to the server's first answer.
+    """
+    promised = [
+        ("RPO", rpo_objective, rpo_seconds),
+        ("RTO", rto_objective, verified_seconds),
+    ]
+    broken = [
+        f"{what} {found:.0f} s, promised {limit:.0f} s"
+        for what, limit, found in promised
+        if limit is not None and found is not None and found > limit
+    ]
+    unknown = [f"{what} could not be measured" for what, limit, found in promised if limit is not None and found is None]
+    if rpo_objective is None and rto_objective is None:
+        return Objective(reason="nothing was promised")
+    met = False if broken else None if unknown else True
+    return Objective(rpo_objective, rto_objective, met, "; ".join(broken + unknown))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dt.datetime):
+        return format_moment(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return dict(value)
+    return value
+
+
+_SECONDS = strict.optional(strict.number)
+_READERS: dict[str, Any] = {
+    "verdict": strict.one_of(VERDICTS),
+    "objective": strict.nested(
+        Objective, {"rpo_seconds": _SECONDS, "rto_seconds": _SECONDS, "met": strict.optional(strict.boolean)}
+    ),
+    "service_ready_seconds": _SECONDS,
+    "verified_seconds": _SECONDS,
+    "rpo_seconds": _SECONDS,
+    "phases": strict.tuple_of(strict.nested(Phase, {"seconds": strict.number})),
+    "checks": strict.tuple_of(strict.nested(CheckResult, {"verdict": strict.one_of(VERDICTS)})),
+    "isolation": strict.nested(Isolation, {"isolated": strict.boolean}),
+    "settings": strict.mapping(strict.text),
+    "snapshot_at": strict.optional(strict.moment),
+    "failure_at": strict.optional(strict.moment),
+    "started_at": strict.moment,
+    "finished_at": strict.moment,
+    "teardown": strict.nested(
+        Teardown, {"complete": strict.boolean, "seconds": strict.number, "left": strict.tuple_of(strict.text)}
+    ),
+    "waived": strict.tuple_of(strict.text),
+    "warnings": strict.tuple_of(strict.text),
+}
