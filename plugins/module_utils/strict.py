@@ -9,9 +9,10 @@ sentence; the document that is being read wraps it in an error of its own.
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import parse_moment
@@ -26,14 +27,15 @@ def fields(cls: type[T], document: Any, readers: Mapping[str, Reader]) -> T:
     """An instance of the dataclass `cls`; a field without a reader is text."""
     if not isinstance(document, dict):
         raise ValueError(f"expected a JSON object, found {_shown(document)}")
-    names = [item.name for item in dataclasses.fields(cast(Any, cls))]
+    names = [item.name for item in dataclasses.fields(cls)]  # type: ignore[arg-type]
     missing, surplus = [name for name in names if name not in document], sorted(set(document) - set(names))
     if missing or surplus:
         raise ValueError(f"fields missing: {missing}, not known: {surplus}")
     values = {}
     for name in names:
+        reader: Reader = readers.get(name, text)
         try:
-            values[name] = readers.get(name, text)(document[name])
+            values[name] = reader(document[name])
         except ValueError as error:
             raise ValueError(f"field {name!r}: {error}") from None
     return cls(**values)
