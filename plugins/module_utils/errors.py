@@ -8,6 +8,9 @@ the exit code of the `lifeboat` command. Nothing else in the library calls `fail
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 __all__ = [
     "AccessDenied",
     "BackupGuardError",
@@ -34,15 +37,17 @@ __all__ = [
 class LifeboatError(Exception):
     """An expected fault: `what` happened, `where` (the thing it happened to), and what to do `next_step`.
 
-    `str()` gives one line: "what (where). next_step". A secret never belongs into any of the three.
+    `str()` gives one line: "what (where). next_step". A secret never belongs into any of the three. `result` is what was
+    achieved all the same (JSON data, for the module's result): a backup that is complete in one of two repositories.
     """
 
     exit_code = 1
 
-    def __init__(self, what: str, where: str = "", next_step: str = "") -> None:
+    def __init__(self, what: str, where: str = "", next_step: str = "", result: Mapping[str, Any] | None = None) -> None:
         self.what = what.rstrip(". ")
         self.where = where
         self.next_step = next_step
+        self.result = dict(result or {})
         super().__init__(what)
 
     def __str__(self) -> str:

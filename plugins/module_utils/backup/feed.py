@@ -1,0 +1,217 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One repository's end of the stream: a bounded queue, a thread, and a deadline for standing still.
+
+The producer never waits longer than the deadline for one repository, whatever that repository does (a hung NFS mount
+blocks in the kernel, a black hole in TCP): a feed that stands still is dropped and the others go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, RepositoryError, RepositoryStalled
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository, Upload
+
+__all__ = ["Feed", "copy_object", "within"]
+
+Result = TypeVar("Result")
+
+_QUEUE_CHUNKS = 8
+"""Chunks are at most 1 MiB (pipeline.py): what one repository may lag behind, in memory."""
+
+
+def within(seconds: float, function: Callable[[], Result], repository: Repository, what: str) -> Result:
+    """The function's result, or `RepositoryStalled` when it takes longer; any fault of it comes back as `RepositoryError`.
+
+    The thread of a call that never returns is left behind as a daemon: nothing in Python can end it.
+    """
+    outcome: list[Result] = []
+    fault: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            outcome.append(function())
+        except BaseException as error:
+            fault.append(error)
+
+    thread = threading.Thread(target=call, name=f"{repository.name}: {what}", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise _stalled(repository, what, seconds)
+    if fault:
+        raise _as_repository_error(fault[0], repository, what)
+    return outcome[0]
+
+
+class Feed:
+    """Writes a sequence of objects into one repository, in a thread of its own.
+
+    `begin(key)`, `write(chunk)` and `end()` come from the producer and return at once while the queue has room;
+    `settle()` waits until everything so far is confirmed. The first fault is kept in `fault`; after it every call is a
+    no-op, so that the producer need not look after each chunk. `uploads` are the confirmed, unpublished objects.
+    """
+
+    def __init__(self, repository: Repository, stall_timeout_seconds: float) -> None:
+        self.repository = repository
+        self.fault: RepositoryError | None = None
+        self.uploads: list[Upload] = []
+        self.size_bytes = 0
+        self.busy_seconds = 0.0
+        self._deadline = stall_timeout_seconds
+        self._queue: queue.Queue[Callable[[], None]] = queue.Queue(_QUEUE_CHUNKS)
+        self._current: Upload | None = None
+        self._progress = time.monotonic()
+        self._idle = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=f"feed {repository.name}", daemon=True)
+        self._thread.start()
+
+    def begin(self, key: str) -> None:
+        def start() -> None:
+            self._current = self.repository.start_upload(key)
+
+        self._enqueue(start)
+
+    def write(self, chunk: bytes) -> None:
+        def send() -> None:
+            assert self._current is not None
+            self._current.write(chunk)
+            self.size_bytes += len(chunk)
+
+        self._enqueue(send)
+
+    def end(self) -> None:
+        def confirm() -> None:
+            assert self._current is not None
+            self._current.confirm()
+            self.uploads.append(self._current)
+            self._current = None
+
+        self._enqueue(confirm)
+
+    def settle(self) -> bool:
+        """Wait until all that was asked for is confirmed; False when the feed has failed or stands still."""
+        done = threading.Event()
+        self._enqueue(done.set)
+        while self.fault is None and not done.wait(0.2):
+            self._watch()
+        return self.fault is None
+
+    def publish(self) -> bool:
+        """Make the confirmed objects visible, in order; False on a fault."""
+        while self.uploads and self.fault is None:
+            upload = self.uploads[0]
+            try:
+                within(self._deadline, upload.publish, self.repository, f"publishing {upload.key}")
+            except RepositoryError as error:
+                self.fault = error
+                break
+            self.uploads.pop(0)
+        return self.fault is None
+
+    def drop(self, fault: RepositoryError | None = None) -> None:
+        """Give this repository up: nothing more is sent, what was sent is removed in the background."""
+        if fault is not None and self.fault is None:
+            self.fault = fault
+        left = [*self.uploads, *([self._current] if self._current is not None else [])]
+        self.uploads, self._current = [], None
+
+        def clean() -> None:
+            for upload in left:
+                upload.abort()
+
+        cleaner = threading.Thread(target=clean, name=f"abort {self.repository.name}", daemon=True)
+        cleaner.start()
+        cleaner.join(self._deadline)
+
+    def close(self) -> None:
+        """End the thread; it may be stuck in a dead repository, then it is left to end with the process."""
+        try:
+            self._queue.put(_stop, timeout=1)
+        except queue.Full:
+            return
+        self._thread.join(1)
+
+    def _enqueue(self, action: Callable[[], None]) -> None:
+        while self.fault is None:
+            try:
+                self._queue.put(action, timeout=0.5)
+                return
+            except queue.Full:
+                self._watch()
+
+    def _watch(self) -> None:
+        if time.monotonic() - self._progress > self._deadline and not self._idle.is_set() and self.fault is None:
+            self.fault = _stalled(self.repository, "taking bytes", self._deadline)
+
+    def _work(self) -> None:
+        while True:
+            self._idle.set()
+            action = self._queue.get()
+            self._progress = time.monotonic()
+            self._idle.clear()
+            if action is _stop:
+                return
+            if self.fault is None:
+                try:
+                    action()
+                except BaseException as error:
+                    self.fault = _as_repository_error(error, self.repository, "writing")
+            now = time.monotonic()
+            self.busy_seconds += now - self._progress
+            self._progress = now
+
+
+def copy_object(source: Repository, target: Repository, key: str, sha256: str, stall_timeout_seconds: float) -> None:
+    """Copy one published object, sealed as it is, when its bytes have this digest.
+
+    Raises `RepositoryError`, and leaves nothing visible then.
+    """
+    digest = hashlib.sha256()
+    feed = Feed(target, stall_timeout_seconds)
+    try:
+        feed.begin(key)
+        with source.open(key) as stream:
+            for chunk in iter(lambda: stream.read(1024 * 1024), b""):
+                digest.update(chunk)
+                feed.write(chunk)
+        if digest.hexdigest() != sha256:
+            raise RepositoryError(f"{key} came back with another digest than was written", f"repository {source.name!r}")
+        feed.end()
+        if not (feed.settle() and feed.publish()):
+            assert feed.fault is not None
+            raise feed.fault
+    finally:
+        feed.drop()
+        feed.close()
+
+
+def healthy(feeds: Iterable[Feed]) -> list[Feed]:
+    """The feeds without a fault."""
+    return [feed for feed in feeds if feed.fault is None]
+
+
+def _stop() -> None:
+    raise AssertionError("a marker, never called")
+
+
+def _stalled(repository: Repository, what: str, seconds: float) -> RepositoryStalled:
+    return RepositoryStalled(
+        f"repository {repository.name!r} made no progress for {seconds:.0f} s while {what}",
+        ", ".join(f"{key} {value}" for key, value in sorted(repository.description().items())),
+        "Look at its network, disk or mount; stall_timeout sets the deadline.",
+    )
+
+
+def _as_repository_error(error: BaseException, repository: Repository, what: str) -> RepositoryError:
+    if isinstance(error, RepositoryError):
+        return error
+    if isinstance(error, LifeboatError):
+        return RepositoryError(error.what, error.where, error.next_step)
+    return RepositoryError(f"{what} failed: {type(error).__name__}: {error}", f"repository {repository.name!r}")

@@ -1,0 +1,171 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How to restore a logical backup with standard tools only (law 8): `RESTORE.md` and the script it names.
+
+They are written for a tired person at 3 a.m. who has never heard of this collection, and lie beside the artifacts in
+clear: they tell sizes and digests of sealed files, the way, and the versions; nothing about the data, no credential.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef, backup_prefix, manifest_key
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact
+
+__all__ = ["logical_instructions"]
+
+
+def logical_instructions(
+    ref: BackupRef, artifacts: Sequence[Artifact], server_version: str, snapshot_at: str
+) -> Mapping[str, bytes]:
+    """`RESTORE.md` and `restore.sh` of a sealed custom-format dump."""
+    dump = next(artifact for artifact in artifacts if artifact.role == "dump")
+    evidence = next(artifact for artifact in artifacts if artifact.role == "evidence")
+    major = server_version.partition(".")[0]
+    values = {
+        "BACKUP_ID": ref.backup_id,
+        "PREFIX": backup_prefix(ref),
+        "MANIFEST": manifest_key(ref),
+        "NAME": _cell(ref.name),
+        "SYSTEM": _cell(ref.system),
+        "SNAPSHOT_AT": snapshot_at,
+        "SERVER_VERSION": server_version,
+        "MAJOR": major,
+        "DUMP": shlex.join(volume.name for volume in dump.volumes),
+        "EVIDENCE": shlex.join(volume.name for volume in evidence.volumes),
+        "DIGESTS": "\n".join(
+            f"{volume.sha256}  {volume.name}" for artifact in (dump, evidence) for volume in artifact.volumes
+        ),
+    }
+    return {"RESTORE.md": _filled(_GUIDE, values), "restore.sh": _filled(_SCRIPT, values)}
+
+
+def _cell(name: str) -> str:
+    """A name as code in a Markdown table, whatever it holds."""
+    return "`` " + ascii(name)[1:-1].replace("|", "\\|").replace("`", "'") + " ``"
+
+
+def _filled(template: str, values: Mapping[str, str]) -> bytes:
+    for name, value in values.items():
+        template = template.replace(f"@{name}@", value)
+    return template.encode()
+
+
+_GUIDE = """\
+# Restore this backup with standard tools
+
+| | |
+|---|---|
+| what | database @NAME@ of system @SYSTEM@ |
+| backup | `@BACKUP_ID@` |
+| state of | @SNAPSHOT_AT@ |
+| taken from | PostgreSQL @SERVER_VERSION@ |
+| lies under | `@PREFIX@` |
+| its manifest | `@MANIFEST@` (a folder without a manifest is the remainder of a broken run: do not use it) |
+
+You need: `age`, `zstd`, `sha256sum`, the PostgreSQL @MAJOR@ programs (`pg_restore`, `psql`), the **identity file** (the
+private key; it is not kept beside the backups), disk space for the unpacked dump, and an empty PostgreSQL @MAJOR@ server
+with the extensions that the database uses.
+
+## The short way
+
+1. Download the whole folder, for example one of
+   - `cp -r REPOSITORY/@PREFIX@ backup`
+   - `aws s3 cp --recursive s3://BUCKET/@PREFIX@ backup`
+   - `rclone copy REMOTE:BUCKET/@PREFIX@ backup`
+2. `cd backup && sh restore.sh --identity /path/to/identity.txt`
+
+The script checks every file against its digest, opens it, and restores into the server that `PGHOST`, `PGPORT` and
+`PGUSER` name (a superuser). It creates the database under its own name and refuses when that name is taken. It stops
+at the first error. `sh restore.sh --identity FILE --open-only` ends after `database.dump` and `evidence.json`.
+
+The roles that own things have to exist on the server; `--no-owner` restores everything as the connecting user.
+
+## The long way, by hand
+
+    sha256sum @DUMP@          # compare with the list at the end
+    cat @DUMP@ | age -d -i identity.txt > database.dump.zst
+    zstd -d database.dump.zst
+    pg_restore --list database.dump
+    pg_restore --create --exit-on-error --jobs=4 --dbname=postgres database.dump
+    psql -d THE_DATABASE -c ANALYZE
+
+`evidence.json` (opened the same way from @EVIDENCE@) holds the row counts, sequences and
+extensions of production in the very snapshot of this dump: compare before you let anybody in.
+
+## Digests (SHA-256)
+
+```
+@DIGESTS@
+```
+"""
+
+_SCRIPT = r"""#!/bin/sh
+# Restores backup @BACKUP_ID@ with standard tools. See RESTORE.md. Every step is checked; nothing is deleted.
+set -eu
+umask 077
+
+usage='usage: sh restore.sh --identity FILE [--into DIRECTORY] [--jobs N] [--no-owner] [--open-only]'
+fail() { printf 'restore.sh: %s\n' "$*" >&2; exit 1; }
+
+identity='' into='.' jobs=4 owner='' open_only=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --identity) [ $# -ge 2 ] || fail "$usage"; identity=$2; shift 2 ;;
+        --into) [ $# -ge 2 ] || fail "$usage"; into=$2; shift 2 ;;
+        --jobs) [ $# -ge 2 ] || fail "$usage"; jobs=$2; shift 2 ;;
+        --no-owner) owner=--no-owner; shift ;;
+        --open-only) open_only=yes; shift ;;
+        *) fail "$usage" ;;
+    esac
+done
+[ -n "$identity" ] || fail "$usage"
+[ -r "$identity" ] || fail "the identity file $identity cannot be read"
+for tool in age zstd sha256sum; do
+    command -v "$tool" >/dev/null 2>&1 || fail "$tool is missing: install it first"
+done
+
+here=$(cd -- "$(dirname -- "$0")" && pwd)
+mkdir -p -- "$into"
+into=$(cd -- "$into" && pwd)
+cd -- "$here"
+
+echo '1/4 checking digests'
+sha256sum --check --strict --quiet <<'DIGESTS' || fail 'a file is damaged or missing: take this backup from another repository'
+@DIGESTS@
+DIGESTS
+
+# age takes nothing that ends early, so the exit status of cat is not missed; zstd gets a step of its own.
+open_artifact() { # target, volumes...
+    target=$1; shift
+    cat -- "$@" | age --decrypt --identity "$identity" --output "$into/opened.tmp" ||
+        fail "the identity does not open $1"
+    zstd --decompress --quiet --force -o "$into/$target" "$into/opened.tmp" || fail "$1 cannot be unpacked"
+    rm -f -- "$into/opened.tmp"
+}
+
+echo '2/4 opening the dump and the evidence'
+open_artifact database.dump @DUMP@
+open_artifact evidence.json @EVIDENCE@
+if [ -n "$open_only" ]; then
+    echo "opened: $into/database.dump and $into/evidence.json"
+    exit 0
+fi
+
+for tool in pg_restore vacuumdb; do
+    command -v "$tool" >/dev/null 2>&1 || fail "$tool is missing: install postgresql-client-@MAJOR@"
+done
+
+echo '3/4 restoring'
+database=$(pg_restore --list "$into/database.dump" | sed -n 's/^;  *dbname: //p') || fail 'the dump cannot be read'
+pg_restore --create --exit-on-error --jobs="$jobs" ${owner:+"$owner"} --dbname="${PGDATABASE:-postgres}" "$into/database.dump" ||
+    fail 'the restore stopped: the message above names the statement (missing roles: create them, or use --no-owner)'
+
+echo '4/4 statistics'
+vacuumdb --analyze-only --quiet --all || fail 'statistics could not be gathered; the data are there'
+
+printf 'restored database %s as it was at @SNAPSHOT_AT@\n' "$database"
+echo "Compare it with $into/evidence.json before anybody uses it, then delete both files in $into."
+"""

@@ -1,0 +1,107 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a logical backup was asked to be: options read strictly, before anything runs.
+
+The same words come from a module's parameters and from a job file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils import options
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import DEFAULT_VOLUME_BYTES
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks import factory as check_factory
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import Login
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository, validate
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import Sealer
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.factory import sealer
+
+__all__ = ["LogicalJob"]
+
+_WHERE = "pg_logical_backup"
+
+
+@dataclass(frozen=True)
+class LogicalJob:
+    """One database to be backed up. Durations are seconds, sizes bytes; None means the default of who uses it."""
+
+    system: str
+    name: str
+    login: Login
+    repositories: Mapping[str, Mapping[str, Any]]
+    sealer: Sealer
+    checks: Sequence[Check] = ()
+    queries: Mapping[str, str] = field(default_factory=dict)
+    evidence_budget_seconds: float = 300.0
+    bin_dir: Path | None = None
+    compression_level: int = 3
+    volume_bytes: int = DEFAULT_VOLUME_BYTES
+    stall_timeout_seconds: float = 120.0
+    lock_timeout_seconds: float = 60.0
+    max_age_seconds: float | None = None
+    lock_dir: Path | None = None
+    signing_key: Path | None = None
+
+    @classmethod
+    def from_options(cls, given: Mapping[str, Any]) -> LogicalJob:
+        """Read a module's parameters; raises `ConfigurationError`, `SealError`, `MissingTool`."""
+        login = Login.from_options(given)
+        repositories = options.mapping(given, "repositories", _WHERE)
+        if not repositories:
+            raise ConfigurationError("repositories is empty", _WHERE, "Name one at least, better two in different places.")
+        for name, spec in repositories.items():
+            validate(name, spec)
+        return cls(
+            system=options.text(given, "system", _WHERE),
+            name=options.text(given, "name", _WHERE, login.dbname),
+            login=login,
+            repositories=repositories,
+            sealer=sealer(options.mapping(given, "encryption", _WHERE)),
+            checks=check_factory.parse(given.get("checks") or []),
+            queries=_queries(given.get("evidence_queries") or []),
+            evidence_budget_seconds=options.duration_seconds(given, "evidence_budget", _WHERE, 300.0),
+            bin_dir=_path(given, "bin_dir"),
+            compression_level=options.integer(given, "compression_level", _WHERE, 3, minimum=1, maximum=19),
+            volume_bytes=options.size_bytes(given, "volume_size", _WHERE, DEFAULT_VOLUME_BYTES, minimum=64 * 1024),
+            stall_timeout_seconds=options.duration_seconds(given, "stall_timeout", _WHERE, 120.0, minimum=1),
+            lock_timeout_seconds=options.duration_seconds(given, "lock_timeout", _WHERE, 60.0, minimum=1),
+            max_age_seconds=options.duration_seconds(given, "max_age", _WHERE, None),
+            lock_dir=_path(given, "lock_dir"),
+            signing_key=_path(given, "signing_key"),
+        )
+
+    def open_repositories(self) -> list[Repository]:
+        """The repositories, opened for writing in the order they were given."""
+        opened: list[Repository] = []
+        try:
+            for name, spec in self.repositories.items():
+                opened.append(open_repository(name, spec))
+        except BaseException:
+            for repository in opened:
+                repository.close()
+            raise
+        return opened
+
+
+def _path(given: Mapping[str, Any], key: str) -> Path | None:
+    value = options.text(given, key, _WHERE, None)
+    return None if value is None else Path(value).expanduser()
+
+
+def _queries(items: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    queries: dict[str, str] = {}
+    for number, item in enumerate(items, 1):
+        where = f"evidence_queries, item {number}"
+        options.unknown_keys(item, ("name", "query"), where)
+        name = options.text(item, "name", where)
+        if name in queries:
+            raise ConfigurationError(f"two evidence queries are called {name!r}", where, "Give each a name of its own.")
+        queries[name] = options.text(item, "query", where)
+    return queries

@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One run per system, kind and name on this host.
+
+An flock on a file in a directory of the user's own: the kernel drops it with the process, so what a kill or a reboot
+left behind is never in the way. Runs of other users and other hosts are kept apart by the advisory lock in the database.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, Locked
+from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import encode_name
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import format_moment
+from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import host_name, now
+
+__all__ = ["default_lock_dir", "host_lock"]
+
+
+def default_lock_dir() -> Path:
+    """`/run/lifeboat` for root, else the user's own runtime directory, else one below `/tmp`."""
+    if os.geteuid() == 0:
+        return Path("/run/lifeboat")
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(runtime, "lifeboat") if runtime else Path("/tmp", f"lifeboat-{os.geteuid()}")
+
+
+@contextlib.contextmanager
+def host_lock(system: str, kind: str, name: str, directory: Path | None = None) -> Iterator[None]:
+    """Hold the lock for one asset; raises `Locked` that says who holds it and since when, `ConfigurationError`."""
+    folder = directory or default_lock_dir()
+    _own_directory(folder)
+    path = folder / "-".join(encode_name(part) for part in (system, kind, name))
+    descriptor = _locked_descriptor(path, f"{system}/{kind}/{name}")
+    try:
+        holder = {"pid": os.getpid(), "host": host_name(), "since": format_moment(now())}
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked_descriptor(path: Path, asset: str) -> int:
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigurationError(f"the lock file cannot be opened: {error.strerror}", str(path), "Set lock_dir.") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _holder(descriptor)
+            os.close(descriptor)
+            raise Locked(
+                f"a backup of {asset} is running already: {holder}",
+                str(path),
+                "Wait for it to end; the lock goes with the process, there is nothing to clean up.",
+            ) from None
+        # A cleaner of temporary files may have unlinked the file between open and flock: then lock the new one.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        os.close(descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        holder = json.loads(os.pread(descriptor, 4096, 0))
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process, which has only just started"
+
+
+def _own_directory(folder: Path) -> None:
+    """Make the directory, 0700; a symlink or a directory of somebody else's is refused (it could be swapped under us)."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = os.lstat(folder)
+    except OSError as error:
+        raise ConfigurationError(f"the lock directory cannot be made: {error.strerror}", str(folder), "Set lock_dir.") from None
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
+        raise ConfigurationError(
+            "the lock directory is a symlink, belongs to another user or can be written by others",
+            str(folder),
+            "Set lock_dir to a directory of your own with mode 0700.",
+        )

@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The manifest: written stably, read strictly."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest, Volume, parse_moment
+from support.backups import manifest_for, new_ref
+
+DIGEST = hashlib.sha256(b"x").hexdigest()
+ARTIFACT = Artifact("database.dump.zst.age", "dump", 3, DIGEST, (Volume("a", 1, DIGEST), Volume("a.001", 2, DIGEST)))
+
+
+@pytest.fixture
+def manifest() -> Manifest:
+    return manifest_for(new_ref())([ARTIFACT], {"here": "", "offsite": "unreachable"})
+
+
+def test_what_is_written_is_read_back(manifest: Manifest) -> None:
+    assert Manifest.from_bytes(manifest.to_bytes()) == manifest
+
+
+def test_the_same_manifest_gives_the_same_bytes(manifest: Manifest) -> None:
+    assert Manifest.from_bytes(manifest.to_bytes()).to_bytes() == manifest.to_bytes()
+
+
+def test_a_signature_covers_everything_but_itself(manifest: Manifest) -> None:
+    signed = dataclasses.replace(manifest, signature="-----BEGIN SSH SIGNATURE-----")
+    assert signed.signed_bytes() == manifest.signed_bytes()
+    assert dataclasses.replace(manifest, plain_bytes=1).signed_bytes() != manifest.signed_bytes()
+
+
+def altered(manifest: Manifest, **changes: Any) -> bytes:
+    document = {**json.loads(manifest.to_bytes()), **changes}
+    return json.dumps({key: value for key, value in document.items() if value is not ...}).encode()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema": 2}, "schema 2, this version reads 1"),
+        ({"schema": ...}, "schema None"),
+        ({"tables": 3}, "not known: ['tables']"),
+        ({"system": ...}, "fields missing: ['system']"),
+        ({"system": 3}, "'system': expected text, found 3"),
+        ({"plain_bytes": -1}, "'plain_bytes': expected a whole number, found -1"),
+        ({"plain_bytes": True}, "'plain_bytes': expected a whole number"),
+        ({"snapshot_at": "yesterday"}, "'snapshot_at': 'yesterday' is not a moment"),
+        ({"artifacts": [{"name": "a"}]}, "'artifacts': fields missing"),
+        ({"artifacts": {}}, "'artifacts': expected a list"),
+        ({"repositories": []}, "'repositories': expected a mapping"),
+        (
+            {"artifacts": [{"name": "a", "role": "dump", "size_bytes": 9, "sha256": DIGEST, "volumes": []}]},
+            "the volumes of 'a' do not add up",
+        ),
+        ({"artifacts": [{"name": "a", "role": "tea", "size_bytes": 0, "sha256": DIGEST, "volumes": []}]}, "unknown role 'tea'"),
+        ({"artifacts": [{"name": "a", "role": "dump", "size_bytes": 0, "sha256": "beef", "volumes": []}]}, "expected a SHA-256"),
+    ],
+)
+def test_an_altered_manifest_is_refused_by_name(manifest: Manifest, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        Manifest.from_bytes(altered(manifest, **changes), "repository here")
+    assert message in str(caught.value)
+    assert "repository here" in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
+def test_what_is_no_manifest_at_all_is_refused(data: bytes) -> None:
+    with pytest.raises(ManifestError, match="not"):
+        Manifest.from_bytes(data)
+
+
+def test_every_cut_of_a_manifest_is_refused(manifest: Manifest) -> None:
+    whole = manifest.to_bytes()
+    for length in range(0, len(whole) - 1, 7):
+        with pytest.raises(ManifestError):
+            Manifest.from_bytes(whole[:length])
+
+
+def test_a_role_that_is_not_there_is_named(manifest: Manifest) -> None:
+    assert manifest.artifact("dump") is ARTIFACT
+    with pytest.raises(ManifestError, match="has no evidence"):
+        manifest.artifact("evidence")
+
+
+def test_moments_are_utc() -> None:
+    assert parse_moment("2026-11-21T03:15:00.250000Z").isoformat() == "2026-11-21T03:15:00.250000+00:00"
