@@ -6,6 +6,10 @@ Manifests lie apart from artifacts, so that one listing costs one key per backup
 
     <system>/manifests/<kind>/<name>/<backup_id>.json
     <system>/<kind>/<name>/<backup_id>/<artifact>
+
+In a report repository, drill reports sort by the moment at which the drill began:
+
+    <system>/reports/<kind>/<name>/<started>-<backup_id>.json
 """
 
 from __future__ import annotations
@@ -31,11 +35,15 @@ __all__ = [
     "moment_of",
     "new_backup_id",
     "parse_manifest_key",
+    "parse_report_key",
+    "report_key",
+    "reports_prefix",
 ]
 
 KINDS = ("database", "globals", "base", "files", "objects", "redis", "search", "keys")
 
 _BACKUP_ID = re.compile(r"^(\d{8}T\d{6}Z)-[0-9a-f]{8}$")
+_REPORT_FILE = re.compile(r"^(\d{8}T\d{6}Z)-(no-backup|\d{8}T\d{6}Z-[0-9a-f]{8})\.json$")
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
@@ -72,7 +80,7 @@ def decode_name(component: str) -> str:
 
 def new_backup_id(now: dt.datetime) -> str:
     """A UTC stamp plus eight random hexadecimal digits: sorts by time, does not collide."""
-    return f"{now.astimezone(dt.timezone.utc).strftime(_STAMP)}-{secrets.token_hex(4)}"
+    return f"{_stamp(now)}-{secrets.token_hex(4)}"
 
 
 def moment_of(backup_id: str) -> dt.datetime:
@@ -81,6 +89,10 @@ def moment_of(backup_id: str) -> dt.datetime:
     if match is None:
         raise UnsafeName(f"{backup_id!r} is not a backup id", next_step="An id looks like 20261121T031500Z-1a2b3c4d.")
     return dt.datetime.strptime(match.group(1), _STAMP).replace(tzinfo=dt.timezone.utc)
+
+
+def _stamp(moment: dt.datetime) -> str:
+    return moment.astimezone(dt.timezone.utc).strftime(_STAMP)
 
 
 def backup_prefix(ref: BackupRef) -> str:
@@ -96,7 +108,11 @@ def artifact_key(ref: BackupRef, artifact: str) -> str:
 
 def manifests_prefix(system: str, kind: str | None = None, name: str | None = None) -> str:
     """The prefix of the manifests of a system, narrowed to a kind and a name; ends with `/`."""
-    prefix = f"{encode_name(system)}/manifests/"
+    return _narrowed(system, "manifests", kind, name)
+
+
+def _narrowed(system: str, room: str, kind: str | None, name: str | None) -> str:
+    prefix = f"{encode_name(system)}/{room}/"
     if kind is not None:
         prefix += f"{kind}/"
         if name is not None:
@@ -119,6 +135,30 @@ def parse_manifest_key(key: str) -> BackupRef | None:
     if _BACKUP_ID.match(backup_id) is None:
         return None
     return BackupRef(decode_name(parts[0]), parts[2], decode_name(parts[3]), backup_id)
+
+
+def reports_prefix(system: str, kind: str | None = None, name: str | None = None) -> str:
+    """The prefix of the drill reports of a system, narrowed to a kind and a name; ends with `/`."""
+    return _narrowed(system, "reports", kind, name)
+
+
+def report_key(ref: BackupRef, started_at: dt.datetime) -> str:
+    """The key of a drill's report; `ref.backup_id` is empty when the drill found no backup."""
+    backup_id = ref.backup_id or "no-backup"
+    if ref.backup_id:
+        moment_of(ref.backup_id)
+    return f"{reports_prefix(ref.system, ref.kind, ref.name)}{_stamp(started_at)}-{backup_id}.json"
+
+
+def parse_report_key(key: str) -> tuple[BackupRef, dt.datetime] | None:
+    """The backup that a report's key speaks of and when the drill began (UTC), or None for a key of any other shape."""
+    parts = key.split("/")
+    match = _REPORT_FILE.match(parts[-1])
+    if len(parts) != 5 or parts[1] != "reports" or parts[2] not in KINDS or match is None:
+        return None
+    started_at = dt.datetime.strptime(match.group(1), _STAMP).replace(tzinfo=dt.timezone.utc)
+    backup_id = "" if match.group(2) == "no-backup" else match.group(2)
+    return BackupRef(decode_name(parts[0]), parts[2], decode_name(parts[3]), backup_id), started_at
 
 
 def check_key(key: str) -> str:
