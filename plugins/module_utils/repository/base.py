@@ -17,6 +17,8 @@ from typing import BinaryIO
 
 __all__ = ["Capabilities", "ObjectInfo", "Repository", "Upload"]
 
+_Raised = type[BaseException]
+
 
 @dataclass(frozen=True)
 class ObjectInfo:
@@ -73,6 +75,8 @@ class Repository(ABC):
 
     name: str
     type: str
+    max_object_bytes: int | None = None
+    """The largest object this place takes, where it has a limit of its own (S3: 10,000 parts): a writer splits before it."""
 
     @abstractmethod
     def start_upload(self, key: str) -> Upload:
@@ -140,5 +144,5 @@ class Repository(ABC):
     def __enter__(self) -> Repository:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: _Raised | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
