@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What all tests share: the marker `needs`, the option `--full`, and the last line that counts what could not run."""
+
+from __future__ import annotations
+
+import collections
+import os
+from collections.abc import Generator, Sequence
+from typing import Any, TypeVar
+
+import pytest
+from support.parts import absence, require
+
+NOTHING_LEFT_OUT = os.environ.get("CI", "").lower() in ("true", "1")
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run the long versions: 200 healthy backups instead of a few, every kill point")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", 'needs(*parts): parts of the machine without which the test cannot run, e.g. "program:age" (support/parts.py)'
+    )
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether the long versions are asked for (`bin/test --full`)."""
+    return bool(request.config.getoption("--full"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for need in {need for item in items for need in _needs(item)}:
+        try:
+            absence(need)
+        except ValueError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    require(*_needs(item))
+
+
+def _needs(item: pytest.Item) -> list[str]:
+    return [need for marker in item.iter_markers("needs") for need in marker.args]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _judge_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _judge_skip((yield))
+
+
+def _judge_skip(report: Report) -> Report:
+    """Note why a test, or a file that skips itself, did not run; with CI=true that is a failure: it has proven nothing."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.left_out = reason.removeprefix("Skipped: ")  # an attribute travels from xdist's workers, too
+        if NOTHING_LEFT_OUT:
+            report.outcome = "failed"
+            report.longrepr = f"could not run: {report.left_out}; with CI=true nothing may be left out"
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:
+    """The very last line, after pytest's own summary: how many ran, and what could not run and why."""
+    yield
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    judged = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not session.config.getoption("collectonly")
+    if terminal is not None and judged and not hasattr(session.config, "workerinput"):
+        terminal.write_line(last_line([report for word in ("passed", "failed", "error", "skipped") for report in terminal.getreports(word)]))
+
+
+def last_line(reports: Sequence[Any]) -> str:
+    """One line from pytest's reports: "412 passed, 1 failed; 3 could not run: the program age is missing (3)."."""
+    reasons = collections.Counter(report.left_out for report in reports if hasattr(report, "left_out"))
+    passed = sum(report.passed for report in reports)
+    failed = sum(report.failed and not hasattr(report, "left_out") for report in reports)
+    if not reasons:
+        return f"{passed} passed, {failed} failed; nothing was left out."
+    listed = "; ".join(f"{reason} ({count})" for reason, count in sorted(reasons.items()))
+    return f"{passed} passed, {failed} failed; {sum(reasons.values())} could not run: {listed}."
