@@ -1,0 +1,100 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Zstandard: the program `zstd` where there is one, else the library; both write and check content checksums.
+
+Every byte must belong to a whole frame: a frame that is cut, and anything behind the last frame, is refused. The
+library's stream reader takes both in silence, so frames are followed by hand here.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, BinaryIO
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, IntegrityError, LifeboatError, MissingTool
+from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import CHUNK_BYTES, FunctionStage, ProcessStage, Stage, clean_line
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = ["METHOD", "SUFFIX", "compressor", "decompressor"]
+
+METHOD = "zstd"
+SUFFIX = ".zst"
+LEVELS = range(1, 20)
+PIECE_BYTES = 1024
+"""What the library is given at a time. Zeros shrink to 4 bytes per block of 128 KiB, so this bounds memory to 32 MiB."""
+
+_DAMAGED = "Use another repository's copy."
+
+
+def compressor(level: int = 3, threads: int = 2, prefer: str = "") -> Stage:
+    """A stage that compresses. `prefer` ("program" or "library") forces one of the two.
+
+    Raises `ConfigurationError` for a level outside 1–19, `MissingTool` where neither the program nor the library is.
+    """
+    if level not in LEVELS:
+        raise ConfigurationError(f"compression level {level} is not within {LEVELS[0]} and {LEVELS[-1]}", METHOD)
+    program = _program(prefer)
+    if program:
+        return ProcessStage("zstd", [program, "-q", "-c", f"-T{threads}", f"-{level}", "--check"])
+    library = _library()
+
+    def compress(source: BinaryIO, target: BinaryIO) -> None:
+        library.ZstdCompressor(level=level, threads=threads, write_checksum=True).copy_stream(
+            source, target, read_size=CHUNK_BYTES, write_size=CHUNK_BYTES
+        )
+
+    return FunctionStage("zstd (library)", compress)
+
+
+def decompressor(prefer: str = "") -> Stage:
+    """A stage that decompresses; a cut or damaged stream raises `IntegrityError`."""
+    program = _program(prefer)
+    if program:
+        return ProcessStage("zstd", [program, "-q", "-d", "-c"], explain=_explain)
+    library = _library()
+    return FunctionStage("zstd (library)", lambda source, target: _decompress(library, source, target))
+
+
+def _program(prefer: str) -> str:
+    program = "" if prefer == "library" else shutil.which("zstd") or ""
+    if prefer == "program" and not program:
+        raise MissingTool("the program zstd was not found", "", "Install the package zstd.")
+    return program
+
+
+def _library() -> ModuleType:
+    try:
+        return deps.load("zstandard", minimum="0.19", package="zstandard", debian="python3-zstandard")
+    except MissingTool as error:
+        raise MissingTool(
+            f"neither the program zstd nor its library is there: {error.what}", "", f"Install the package zstd. Or: {error.next_step}"
+        ) from None
+
+
+def _decompress(library: ModuleType, source: BinaryIO, target: BinaryIO) -> None:
+    frame, rest, frames = None, b"", 0
+    while True:
+        data = rest or source.read(PIECE_BYTES)
+        if not data:
+            break
+        if frame is None:
+            frame = library.ZstdDecompressor().decompressobj()
+        try:
+            target.write(frame.decompress(data))
+        except library.ZstdError as error:
+            raise IntegrityError(f"the compressed stream is damaged: {clean_line(str(error))}", METHOD, _DAMAGED) from None
+        rest = b""
+        if frame.eof:
+            rest, frame, frames = frame.unused_data, None, frames + 1
+    if frame is not None or not frames:
+        raise IntegrityError("the compressed stream ends early", METHOD, _DAMAGED)
+
+
+def _explain(status: int, stderr: str) -> LifeboatError | None:
+    said = clean_line(stderr).replace("/*stdin*\\", "stream").removeprefix("zstd: ")
+    if status > 0 and any(word in said for word in ("premature end", "end of file", "unknown header", "unsupported format", "Decoding error")):
+        return IntegrityError(f"the compressed stream is damaged or ends early: {said}", METHOD, _DAMAGED)
+    return None
