@@ -1,0 +1,276 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_logical_backup
+short_description: Take a sealed logical backup of a PostgreSQL database, with evidence to prove a restore against
+version_added: 0.1.0
+author:
+  - The lifeboat.postgres contributors (@lifeboat-postgres)
+description:
+  - Takes one snapshot of a database, dumps it in the custom format with a C(pg_dump) of the server's own major version, and
+    counts and describes in the very same snapshot what production is, so that a later restore can be compared with it.
+  - The dump streams through C(zstd) and C(age) into every repository at once. Nothing is staged on disk, memory stays below
+    200 MB whatever the size.
+  - The backup exists only when its manifest does, and the manifest is written last. A run that is killed leaves nothing that
+    looks like a backup.
+  - Run it on a host that reaches the database, usually the database host itself. It holds recipients only, and cannot open
+    what it wrote.
+extends_documentation_fragment:
+  - lifeboat.postgres.attributes
+  - lifeboat.postgres.login
+  - lifeboat.postgres.repositories
+  - lifeboat.postgres.encryption
+  - lifeboat.postgres.checks
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Connects, finds the programs and the newest backup, and says whether a backup would be taken. Writes nothing.
+  diff_mode:
+    support: none
+    details:
+      - A backup changes no configuration.
+  idempotent:
+    support: partial
+    details:
+      - With O(max_age), nothing is done while every repository has a good backup that is younger. Without it every run takes a backup.
+options:
+  system:
+    description:
+      - The system that this database belongs to; the first part of every key in the repositories.
+    type: str
+    required: true
+  name:
+    description:
+      - The name of this asset in the repositories. The database's name when it is not given.
+    type: str
+  max_age:
+    description:
+      - Do nothing when every repository holds a complete backup whose snapshot is younger than this, for example V(20h).
+    type: str
+  evidence_queries:
+    description:
+      - Queries whose rows are recorded in the dump's snapshot, and have to come out the same after the restore.
+      - They run read only, with C(search_path) set to C(pg_catalog), so name tables with their schema. Let them order their rows.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: What to call it in reports.
+        type: str
+        required: true
+      query:
+        description: One C(SELECT).
+        type: str
+        required: true
+  evidence_budget:
+    description:
+      - How long evidence may take when the dump has ended already. Counting goes on beside the dump at no such limit; what
+        could not be counted is said, and a drill of that backup ends C(unverified).
+    type: str
+    default: 5m
+  compression_level:
+    description:
+      - Level of C(zstd), from 1 (fast) to 19 (small).
+    type: int
+    default: 3
+  volume_size:
+    description:
+      - Split a larger artifact into volumes of this size. The default fits every S3 store.
+    type: str
+    default: 64GiB
+  stall_timeout:
+    description:
+      - A repository that makes no progress for this long is dropped from the stream. It gets its copy afterwards from a
+        healthy one; if it cannot, the run fails, and the manifests in the others say so.
+    type: str
+    default: 2m
+  lock_timeout:
+    description:
+      - How long to wait for a table that somebody holds exclusively, before giving up.
+    type: str
+    default: 1m
+  lock_dir:
+    description:
+      - Directory of the lock files. The default is C(/run/lifeboat) for root, and a directory of the user's own otherwise.
+    type: path
+  bin_dir:
+    description:
+      - Directory of C(pg_dump). Without it the usual places are searched for the server's major version.
+    type: path
+  signing_key:
+    description:
+      - An OpenSSH private key file (Ed25519, without passphrase) that signs the manifest. Without it the manifest is unsigned,
+        which the result says.
+    type: path
+requirements:
+  - psycopg >= 3.1
+  - boto3 for repositories of type s3
+  - C(zstd) and C(age), or the Python libraries zstandard and pyrage
+  - cryptography to sign manifests
+seealso:
+  - module: lifeboat.postgres.restore_drill
+  - module: lifeboat.postgres.backup_info
+"""
+
+EXAMPLES = r"""
+- name: Back up the shop into two places, once a day
+  lifeboat.postgres.pg_logical_backup:
+    system: shop
+    login_db: shop
+    login_unix_socket: /var/run/postgresql
+    login_user: postgres
+    max_age: 20h
+    repositories:
+      here:
+        type: posix
+        path: /var/backups/lifeboat
+      offsite:
+        type: s3
+        endpoint: https://s3.example.net
+        bucket: shop-backups
+        credentials_file: /etc/lifeboat/shop/offsite.credentials
+    encryption:
+      method: age
+      recipients:
+        - age1lvyvwawkr0mcnnnncaghunadrqkmuf9e6507x9y920xxpp866cnql7dp2z
+        - age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa
+    signing_key: /etc/lifeboat/shop/signing_key
+    checks:
+      - gapless:
+          table: invoices
+          column: number
+  become: true
+  become_user: postgres
+
+- name: Take a backup now, whatever is there already, before an upgrade
+  lifeboat.postgres.pg_logical_backup:
+    system: shop
+    login_db: shop
+    repositories: "{{ lifeboat_repositories }}"
+    encryption: "{{ lifeboat_encryption }}"
+    evidence_queries:
+      - name: turnover
+        query: SELECT sum(total_cents) FROM public.orders
+  register: before_upgrade
+"""
+
+RETURN = r"""
+backup_id:
+  description: The backup that was taken, or with RV(changed=false) the young one that made another one needless.
+  returned: success, except in check mode when a backup would be taken
+  type: str
+  sample: 20261121T031500Z-1a2b3c4d
+snapshot_at:
+  description: The moment whose state the backup holds, in UTC.
+  returned: when RV(backup_id) is
+  type: str
+  sample: "2026-11-21T03:15:00.104233Z"
+age_seconds:
+  description: How old the young backup is.
+  returned: when nothing was to be done
+  type: float
+  sample: 3600.5
+size_bytes:
+  description: What the backup takes in one repository.
+  returned: when a backup was taken
+  type: int
+  sample: 104857600
+plain_bytes:
+  description: Size of the dump before compression.
+  returned: when a backup was taken
+  type: int
+  sample: 524288000
+seconds:
+  description: How long the run took.
+  returned: when a backup was taken
+  type: float
+  sample: 12.4
+signed:
+  description: Whether the manifest is signed.
+  returned: when a backup was taken
+  type: bool
+  sample: true
+repositories:
+  description: What became of the backup in each repository, by name.
+  returned: when a backup was taken, also when it failed in some
+  type: dict
+  contains:
+    complete:
+      description: Whether the backup is whole there.
+      type: bool
+    problem:
+      description: Why it is not, or empty.
+      type: str
+    copied_because:
+      description: Why this repository got its copy afterwards from another one, or empty.
+      type: str
+    size_bytes:
+      description: Bytes of the backup.
+      type: int
+    seconds:
+      description: From the first byte to the manifest.
+      type: float
+    bytes_per_second:
+      description: The quotient of the two.
+      type: float
+  sample:
+    here: {complete: true, problem: "", copied_because: "", size_bytes: 104857600, seconds: 12.1, bytes_per_second: 8665917.4}
+evidence:
+  description: How much evidence was taken; what it says is sealed.
+  returned: when a backup was taken
+  type: dict
+  sample: {tables: 42, uncounted: 0, seconds: 1.2}
+notes:
+  description: What the operator should know.
+  returned: success
+  type: list
+  elements: str
+  sample: ["only one recipient: if its identity is lost, so is every backup"]
+"""
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils._ansible import run_module
+from ansible_collections.lifeboat.postgres.plugins.module_utils._argspec import (
+    CHECKS_SPEC,
+    ENCRYPTION_SPEC,
+    LOGIN_SPEC,
+    REPOSITORIES_SPEC,
+)
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.logical import run
+
+
+def main() -> None:
+    run_module(
+        {
+            **LOGIN_SPEC,
+            **REPOSITORIES_SPEC,
+            **ENCRYPTION_SPEC,
+            **CHECKS_SPEC,
+            "system": {"type": "str", "required": True},
+            "name": {"type": "str"},
+            "max_age": {"type": "str"},
+            "evidence_queries": {
+                "type": "list",
+                "elements": "dict",
+                "options": {"name": {"type": "str", "required": True}, "query": {"type": "str", "required": True}},
+            },
+            "evidence_budget": {"type": "str", "default": "5m"},
+            "compression_level": {"type": "int", "default": 3},
+            "volume_size": {"type": "str", "default": "64GiB"},
+            "stall_timeout": {"type": "str", "default": "2m"},
+            "lock_timeout": {"type": "str", "default": "1m"},
+            "lock_dir": {"type": "path"},
+            "bin_dir": {"type": "path"},
+            "signing_key": {"type": "path"},
+        },
+        run,
+    )
+
+
+if __name__ == "__main__":
+    main()
