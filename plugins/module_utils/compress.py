@@ -27,6 +27,7 @@ PIECE_BYTES = 1024
 """What the library is given at a time. Zeros shrink to 4 bytes per block of 128 KiB, so this bounds memory to 32 MiB."""
 
 _DAMAGED = "Use another repository's copy."
+_DAMAGE_WORDS = ("premature end", "end of file", "unknown header", "unsupported format", "Decoding error")
 
 
 def compressor(level: int = 3, threads: int = 2, prefer: str = "") -> Stage:
@@ -95,6 +96,6 @@ def _decompress(library: ModuleType, source: BinaryIO, target: BinaryIO) -> None
 
 def _explain(status: int, stderr: str) -> LifeboatError | None:
     said = clean_line(stderr).replace("/*stdin*\\", "stream").removeprefix("zstd: ")
-    if status > 0 and any(word in said for word in ("premature end", "end of file", "unknown header", "unsupported format", "Decoding error")):
+    if status > 0 and any(word in said for word in _DAMAGE_WORDS):
         return IntegrityError(f"the compressed stream is damaged or ends early: {said}", METHOD, _DAMAGED)
     return None

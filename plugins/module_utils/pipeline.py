@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import BinaryIO, cast
+from typing import BinaryIO, cast, final
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, PipelineError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import (
@@ -41,6 +41,7 @@ KILL_SECONDS = 10.0
 _F_SETPIPE_SZ = 1031  # fcntl(2), Linux; the constant is in Python from 3.10 on
 
 
+@final
 class Pipeline:
     """Stages joined by pipes, from a producer to the caller, who reads the last stage's output by iterating.
 

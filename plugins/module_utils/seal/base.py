@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who may read a backup: sealing needs recipients only, opening needs the identity (law 5)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import SealError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import Stage
+
+__all__ = ["DamagedSeal", "Opener", "Sealer", "WrongIdentity"]
+
+
+class WrongIdentity(SealError):  # noqa: N818 - like all of errors.py, named as the operator would
+    """The identity is a good one, but not one that this was sealed for."""
+
+
+class DamagedSeal(SealError):  # noqa: N818
+    """The sealed bytes were altered or cut. `in_header`: before it could be told whether the identity fits."""
+
+    def __init__(self, what: str, where: str = "", next_step: str = "", in_header: bool = False) -> None:
+        super().__init__(what, where, next_step)
+        self.in_header = in_header
+
+
+class Sealer(ABC):
+    """Seals for `recipients`: public halves, without comments, in the order given, each once."""
+
+    method: str
+    suffix: str
+    recipients: tuple[str, ...]
+    notes: tuple[str, ...]
+    """What the operator should know, though it works: sentences for warnings and reports."""
+
+    @abstractmethod
+    def stage(self) -> Stage:
+        """A new stage from plain to sealed bytes."""
+
+
+class Opener(ABC):
+    """Opens with the identity in `identity_file`, which is read by its path only and never copied."""
+
+    method: str
+    identity_file: str
+
+    @abstractmethod
+    def stage(self) -> Stage:
+        """A new stage from sealed to plain bytes. It raises `WrongIdentity`, or `DamagedSeal` for whatever is not whole."""
+
+    @abstractmethod
+    def check(self, head: bytes) -> None:
+        """Whether this identity opens what begins with `head` (a few KiB are enough): a guard, before anything is fetched.
+
+        Raises `WrongIdentity`, or `DamagedSeal` when `head` is not the beginning of a sealed stream.
+        """
