@@ -40,12 +40,14 @@ class CheckResult:
 
 class Check(ABC):
     """One question. `name` is stable and unique in a job: what was recorded about production is found by it.
+    `timeout_seconds` bounds each of its statements.
 
     Both methods get a connection whose transaction is read only and leave no setting behind in it. Both may raise
     `LifeboatError` or `psycopg.Error`: the collector then records nothing, the runner answers `unverified`.
     """
 
     name: str
+    timeout_seconds: float = 600.0
 
     def evidence(self, conn: Connection[Any]) -> Any:
         """What the backup records about production, in the dump's snapshot: JSON data, or None for nothing."""

@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Checks from data: the list that an inventory, a job file or a module's option holds.
+
+Each item has one key, the check; its value is the check's options. `SPEC` is the same as Ansible's argument
+specification, made from what each check says of itself, so that a module and the library cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils import options as take
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.decrypt import Decrypt
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.gapless import Gapless
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.integer import Integer
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.not_empty import NotEmpty
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.recent import Recent
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.sql import Sql
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
+
+__all__ = ["CHECKS", "SPEC", "parse"]
+
+CHECKS: Mapping[str, Any] = {
+    "gapless": Gapless,
+    "integer": Integer,
+    "not_empty": NotEmpty,
+    "recent": Recent,
+    "sql": Sql,
+    "decrypt": Decrypt,
+}
+
+COMMON: Mapping[str, Any] = {"name": {"type": "str"}, "timeout": {"type": "str", "default": "10m"}}
+
+SPEC: dict[str, Any] = {
+    "type": "list",
+    "elements": "dict",
+    "default": [],
+    "options": {
+        word: {"type": "dict", "options": {**check.OPTIONS, **COMMON}, **getattr(check, "RULES", {})} for word, check in CHECKS.items()
+    },
+    "mutually_exclusive": [list(CHECKS)],
+    "required_one_of": [list(CHECKS)],
+}
+
+
+def parse(items: Sequence[Mapping[str, Any]] | None, where: str = "checks") -> list[Check]:
+    """The checks of a list; null stands for an absent key, as Ansible fills it in.
+
+    Raises `ConfigurationError` for an unknown check or option (the nearest known one named), a wrong value, and for two
+    checks of one name: what was recorded about production is found by the name.
+    """
+    if items is None:
+        return []
+    if isinstance(items, (str, Mapping)) or not isinstance(items, Sequence):
+        raise ConfigurationError("expected a list of checks", where, "Write each as `- {not_empty: {tables: [orders]}}`.")
+    checks: list[Check] = []
+    names: set[str] = set()
+    for position, item in enumerate(items):
+        check = _check(item, f"{where}[{position}]")
+        if check.name in names:
+            raise ConfigurationError(f"two checks are called {check.name!r}", where, "Give one of them a name of its own.")
+        names.add(check.name)
+        checks.append(check)
+    return checks
+
+
+def _check(item: Any, where: str) -> Check:
+    take.unknown_keys(item, CHECKS, where)
+    given = {word: options for word, options in item.items() if options is not None}
+    if len(given) != 1:
+        found = f"found {', '.join(given)}" if given else f"known are {', '.join(CHECKS)}"
+        raise ConfigurationError(f"each item is one check, {found}", where)
+    word, options = next(iter(given.items()))
+    where = f"{where}.{word}"
+    take.unknown_keys(options, [*CHECKS[word].OPTIONS, *COMMON], where)
+    check: Check = CHECKS[word](options, where)
+    check.name = take.text(options, "name", where, check.name) or check.name
+    check.timeout_seconds = take.duration_seconds(options, "timeout", where, check.timeout_seconds, minimum=0.001)
+    return check

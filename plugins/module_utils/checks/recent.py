@@ -1,0 +1,76 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Life in the data: the newest row is young, measured at the moment of the snapshot and not by today's clock."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils import options as take
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, Check, CheckResult
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.relations import compose, find_table, identifier
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.words import duration, many
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+__all__ = ["Recent"]
+
+CLOCK_TOLERANCE = dt.timedelta(seconds=60)
+"""Rows are often stamped by an application on another host, whose clock may be a little ahead of the database's."""
+
+_ZONED = "timestamp with time zone"
+_MOMENTS = {
+    _ZONED: "{column}",
+    "timestamp without time zone": "({column} AT TIME ZONE {zone})",
+    "date": "({column}::pg_catalog.timestamp AT TIME ZONE {zone})",
+}
+# max() with a plain comparison finds the newest row through an index; infinity is no moment. The age is taken by the
+# server, since Python's datetime ends at the year 9999.
+_NEWEST = """
+    SELECT extract(epoch FROM %(snapshot)s - max({moment})) FROM {table}
+    WHERE {moment} <= %(latest)s AND {moment} > '-infinity'
+"""
+_LATER = "SELECT count(*) FROM {table} WHERE {moment} > %(latest)s"
+
+
+class Recent(Check):
+    """`{recent: {table: orders, column: created_at, max_age: 24h, time_zone: UTC}}`"""
+
+    OPTIONS: Mapping[str, Any] = {
+        "table": {"type": "str", "required": True},
+        "column": {"type": "str", "required": True},
+        "max_age": {"type": "str", "required": True},
+        "time_zone": {"type": "str", "default": "UTC"},
+    }
+
+    def __init__(self, options: Mapping[str, Any], where: str) -> None:
+        self.table: str = take.text(options, "table", where)
+        self.column: str = take.text(options, "column", where)
+        self.max_age_seconds: float = take.duration_seconds(options, "max_age", where)
+        self.time_zone: str = take.text(options, "time_zone", where, "UTC")
+        self.name = f"recent {self.table}.{self.column}"
+
+    def run(self, conn: Connection[Any], recorded: Any | None, snapshot_at: dt.datetime) -> CheckResult:
+        table = find_table(conn, self.table)
+        column = table.column(self.column, conn)
+        if column.base not in _MOMENTS:
+            raise ConfigurationError(f"{self.column} is {column.type}, not a moment or a date", str(table), "For others use an sql check.")
+        moment = compose(_MOMENTS[column.base], column=identifier(column.name), zone=compose("%(zone)s::pg_catalog.text"))
+        values = {"snapshot": snapshot_at, "latest": snapshot_at + CLOCK_TOLERANCE, "zone": self.time_zone}
+        newest = conn.execute(compose(_NEWEST, moment=moment, table=table.identifier), values).fetchone()
+        later = conn.execute(compose(_LATER, moment=moment, table=table.identifier), values).fetchone()
+        assert newest is not None and later is not None
+        age_seconds = None if newest[0] is None else float(newest[0])
+
+        expected = f"a row at most {duration(self.max_age_seconds)} old at {snapshot_at:%Y-%m-%d %H:%M} UTC, the snapshot's moment"
+        detail = ""
+        if later[0]:
+            detail = f"left out: {many(later[0], 'row')} after the snapshot; a clock is wrong, or the column is not when a row was written"
+        if age_seconds is None:
+            return CheckResult(self.name, FAILED, expected, "no row from before the snapshot", detail)
+        verdict = PASSED if age_seconds <= self.max_age_seconds else FAILED
+        return CheckResult(self.name, verdict, expected, f"the newest row is {duration(max(age_seconds, 0))} old", detail)
