@@ -3,27 +3,24 @@
 """age's keys, read before anything runs: recipients (public) and identity files (secret). Pure but for reading a file.
 
 A recipient that is wrong is never shown in an error: it may be a secret that was pasted into the wrong place.
-Formats: https://age-encryption.org/v1 (Bech32, BIP 173, without its limit of length); RFC 4253 section 6.6 for SSH keys.
+Formats: https://age-encryption.org/v1 (Bech32, BIP 173, without its limit of length); `ssh_keys.py` for SSH keys.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import os
-import stat
 from collections.abc import Sequence
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, SealError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.secret_file import read_secret_file
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.ssh_keys import has_passphrase, public_key_fields
 
-__all__ = ["check_identity_file", "identity_lines", "parse_recipients", "ssh_key_fields"]
+__all__ = ["check_identity_file", "identity_lines", "parse_recipients"]
 
 _BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _BECH32_GENERATORS = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 _MAKE_KEY = "Make a pair with: age-keygen -o identity.txt"
 _LOCKED = "protected by a passphrase, and nobody is there to type it"
 _NEED_IDENTITY = "It must hold a line that begins with AGE-SECRET-KEY-1."
-_IDENTITY_LIMIT_BYTES = 1024 * 1024
 
 
 def parse_recipients(given: Sequence[str], where: str = "encryption.recipients") -> tuple[str, ...]:
@@ -52,10 +49,9 @@ def check_identity_file(path: str) -> None:
 def identity_lines(path: str) -> list[str]:
     """The native identities of a file, or the whole text of an SSH key as one item. Secret. Raises `SealError`."""
     where = f"identity file {path}"
-    text = _read_identity(path, where)
+    text = read_secret_file(path, where)
     if "PRIVATE KEY-----" in text:
-        openssh = "-----BEGIN OPENSSH PRIVATE KEY-----" in text
-        if (_openssh_cipher(text, where) != "none") if openssh else ("ENCRYPTED" in text):
+        if has_passphrase(text, where):
             raise SealError(f"the SSH key is {_LOCKED}", where, f"Take it off: ssh-keygen -p -f {path}")
         return [text]
     if text.startswith(("age-encryption.org/", "-----BEGIN AGE ENCRYPTED FILE-----")):
@@ -74,32 +70,6 @@ def identity_lines(path: str) -> list[str]:
     return identities
 
 
-def ssh_key_fields(line: str) -> tuple[str, list[bytes]] | None:
-    """Type and fields of an OpenSSH public key line, or None when it is not one."""
-    words = line.split()
-    if len(words) < 2:
-        return None
-    try:
-        fields = ssh_strings(base64.b64decode(words[1], validate=True))
-    except (binascii.Error, ValueError):
-        return None
-    if not fields or fields[0] != words[0].encode():
-        return None
-    return words[0], fields[1:]
-
-
-def ssh_strings(data: bytes) -> list[bytes]:
-    """The length-prefixed strings (RFC 4251 section 5) that make up `data`; raises `ValueError` when they do not."""
-    fields = []
-    while data:
-        length = int.from_bytes(data[:4], "big")
-        if len(data) < 4 + length:
-            raise ValueError("cut")
-        fields.append(data[4 : 4 + length])
-        data = data[4 + length :]
-    return fields
-
-
 def _recipient(text: str, where: str) -> str:
     if text.upper().startswith("AGE-SECRET-KEY-") or "PRIVATE KEY" in text:
         raise ConfigurationError(
@@ -116,7 +86,7 @@ def _recipient(text: str, where: str) -> str:
 
 
 def _ssh_recipient(text: str, where: str) -> str:
-    key = ssh_key_fields(text)
+    key = public_key_fields(text)
     if key is None:
         raise ConfigurationError("not a whole SSH public key: it was cut or mistyped", where, "Give one line of a .pub file.")
     kind, fields = key
@@ -127,39 +97,6 @@ def _ssh_recipient(text: str, where: str) -> str:
             raise ConfigurationError("an RSA key of less than 2048 bits seals nothing", where)
         return " ".join(text.split()[:2])
     raise ConfigurationError("age seals for ssh-ed25519 and ssh-rsa keys, not for this type", where, _MAKE_KEY)
-
-
-def _read_identity(path: str, where: str) -> str:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise SealError("there is no such file", where) from None
-    except OSError as error:
-        raise SealError(f"cannot be read: {error.strerror}", where) from None
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise SealError("this is not a regular file", where)
-        # Like ssh(1) for our own file; another owner may share it with our group, but never with everybody.
-        if facts.st_mode & (0o077 if facts.st_uid == os.geteuid() else 0o007):
-            raise SealError(f"others can read it (mode {stat.S_IMODE(facts.st_mode):04o})", where, f"chmod 600 {path}")
-        return os.read(descriptor, _IDENTITY_LIMIT_BYTES).decode("utf-8", "replace")
-    finally:
-        os.close(descriptor)
-
-
-def _openssh_cipher(text: str, where: str) -> str:
-    """The cipher's name in an OpenSSH private key file (PROTOCOL.key): "none" when it has no passphrase."""
-    body = "".join(line for line in text.splitlines() if not line.startswith("-----"))
-    try:
-        data = base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError):
-        data = b""
-    magic = b"openssh-key-v1\0"
-    length = int.from_bytes(data[len(magic) : len(magic) + 4], "big")
-    if not data.startswith(magic) or len(data) < len(magic) + 4 + length:
-        raise SealError("the SSH key is damaged", where)
-    return data[len(magic) + 4 : len(magic) + 4 + length].decode("ascii", "replace")
 
 
 def _bech32(text: str, prefix: str) -> bytes | None:
