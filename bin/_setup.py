@@ -195,7 +195,13 @@ def store_for_tests() -> list[Path]:
 
     def make(path: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="go-", dir=path.parent) as folder:
-            own = {"GOBIN": str(path), "GOPATH": f"{folder}/path", "GOCACHE": f"{folder}/cache", "GOFLAGS": "-modcacherw", "CGO_ENABLED": "0"}
+            own = {
+                "GOBIN": str(path),
+                "GOPATH": f"{folder}/path",
+                "GOCACHE": f"{folder}/cache",
+                "GOFLAGS": "-modcacherw",
+                "CGO_ENABLED": "0",
+            }
             run([str(go), "install", VERSITYGW], slot.path, {**os.environ, **own})
 
     try:
@@ -263,10 +269,10 @@ def variables_for(environment: Path, collections: Path, programs: Sequence[Path]
         "HYPOTHESIS_STORAGE_DIRECTORY": str(CACHE / "hypothesis"),
         "LIFEBOAT_CACHE": str(CACHE),
     }
-    return variables | utf8_locale(variables)
+    return variables | utf8_locale()
 
 
-def utf8_locale(variables: Mapping[str, str]) -> dict[str, str]:
+def utf8_locale() -> dict[str, str]:
     """What to add where the person's locale is not UTF-8 or is not installed, with which Ansible refuses to start."""
     try:
         locale.setlocale(locale.LC_ALL, "")

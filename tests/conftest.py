@@ -7,13 +7,12 @@ from __future__ import annotations
 import collections
 import os
 from collections.abc import Generator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from support.parts import absence, require
 
 NOTHING_LEFT_OUT = os.environ.get("CI", "").lower() in ("true", "1")
-Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,16 +49,16 @@ def _needs(item: pytest.Item) -> list[str]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
     return _judge_skip((yield))
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+def pytest_make_collect_report() -> Generator[None, Any, Any]:
     return _judge_skip((yield))
 
 
-def _judge_skip(report: Report) -> Report:
+def _judge_skip(report: Any) -> Any:
     """Note why a test, or a file that skips itself, did not run; with CI=true that is a failure: it has proven nothing."""
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
@@ -77,7 +76,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")
     judged = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not session.config.getoption("collectonly")
     if terminal is not None and judged and not hasattr(session.config, "workerinput"):
-        terminal.write_line(last_line([report for word in ("passed", "failed", "error", "skipped") for report in terminal.getreports(word)]))
+        reports = (terminal.getreports(word) for word in ("passed", "failed", "error", "skipped"))
+        terminal.write_line(last_line([report for some in reports for report in some]))
 
 
 def last_line(reports: Sequence[Any]) -> str:

@@ -34,7 +34,7 @@ def require(*needs: str) -> None:
         pytest.skip(" and ".join(missing))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def absence(need: str) -> str:
     """Why `need` cannot be had, in a few words; "" when it is there. Raises `ValueError` for a need nobody knows."""
     kind, _, name = need.partition(":")
