@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["FAILED", "PASSED", "UNVERIFIED", "VERDICTS", "Check", "CheckResult"]
+__all__ = ["FAILED", "PASSED", "UNVERIFIED", "VERDICTS", "Check", "CheckResult", "Restored"]
 
 PASSED = "passed"
 FAILED = "failed"
@@ -38,6 +38,18 @@ class CheckResult:
             raise ValueError(f"{self.verdict!r} is not a verdict")
 
 
+@dataclass(frozen=True)
+class Restored:
+    """What a check is asked of: the restored database, and what is known about production at the backup's snapshot.
+
+    `recorded` is what the check's own `evidence` gave (None when there is nothing); `snapshot_at` is aware.
+    """
+
+    conn: Connection[Any]
+    recorded: Any | None
+    snapshot_at: dt.datetime
+
+
 class Check(ABC):
     """One question. `name` is stable and unique in a job: what was recorded about production is found by it.
     `timeout_seconds` bounds each of its statements.
@@ -49,10 +61,10 @@ class Check(ABC):
     name: str
     timeout_seconds: float = 600.0
 
-    def evidence(self, conn: Connection[Any]) -> Any:
+    def evidence(self, conn: Connection[Any]) -> Any:  # noqa: ARG002 - most checks need nothing of production
         """What the backup records about production, in the dump's snapshot: JSON data, or None for nothing."""
         return None
 
     @abstractmethod
-    def run(self, conn: Connection[Any], recorded: Any | None, snapshot_at: dt.datetime) -> CheckResult:
-        """Ask the restored database. `recorded` is what `evidence` gave (None when nothing), `snapshot_at` is aware."""
+    def run(self, restored: Restored) -> CheckResult:
+        """Ask the restored database."""

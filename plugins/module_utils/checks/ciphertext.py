@@ -16,7 +16,7 @@ from typing import Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import SealError
 
-__all__ = ["ENCODINGS", "KEY_ENCODINGS", "LAYOUTS", "Cipher", "NotSealed", "WrongKey", "read_key"]
+__all__ = ["ENCODINGS", "KEY_ENCODINGS", "LAYOUTS", "Cipher", "NotSealedError", "WrongKeyError", "read_key"]
 
 KEY_BYTES = 32
 TAG_BYTES = 16
@@ -25,11 +25,11 @@ ENCODINGS = ("raw", "base64", "hex")
 LAYOUTS = ("nonce_ciphertext_tag", "nonce_tag_ciphertext")
 
 
-class NotSealed(ValueError):
+class NotSealedError(ValueError):
     """A value that has not the shape of a sealed one."""
 
 
-class WrongKey(ValueError):
+class WrongKeyError(ValueError):
     """A value that this key does not open: another key, other associated data, or a changed byte."""
 
 
@@ -71,17 +71,17 @@ class Cipher:
         self._separator = separator.encode()
 
     def open(self, value: bytes, aad: bytes | None) -> bytes:
-        """The plaintext; raises `NotSealed` or `WrongKey`."""
+        """The plaintext; raises `NotSealedError` or `WrongKeyError`."""
         sealed = self._bytes_of(value)
         if len(sealed) < self._nonce_bytes + TAG_BYTES:
-            raise NotSealed("too short")
+            raise NotSealedError("too short")
         nonce, rest = sealed[: self._nonce_bytes], sealed[self._nonce_bytes :]
         if self._tag_first:
             rest = rest[TAG_BYTES:] + rest[:TAG_BYTES]
         try:
             plaintext: bytes = self._cipher.decrypt(nonce, rest, aad)
         except self._invalid_tag:
-            raise WrongKey("the tag does not fit") from None
+            raise WrongKeyError("the tag does not fit") from None
         return plaintext
 
     def _bytes_of(self, value: bytes) -> bytes:
@@ -91,7 +91,7 @@ class Cipher:
         try:
             return b"".join(_decode(part, self._encoding) for part in parts)
         except ValueError:
-            raise NotSealed(f"not {self._encoding}") from None
+            raise NotSealedError(f"not {self._encoding}") from None
 
 
 def _decode(text: bytes, encoding: str) -> bytes:

@@ -4,21 +4,20 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options as take
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, UNVERIFIED, Check, CheckResult
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, UNVERIFIED, Check, CheckResult, Restored
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.ciphertext import (
     ENCODINGS,
     KEY_ENCODINGS,
     LAYOUTS,
     Cipher,
-    NotSealed,
-    WrongKey,
+    NotSealedError,
+    WrongKeyError,
     read_key,
 )
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.relations import compose, find_table, identifier
@@ -77,14 +76,14 @@ class Decrypt(Check):
             raise ConfigurationError(f"matches is not a regular expression: {error}", where) from None
         self.name = f"decrypt {self.table}.{self.column}"
 
-    def run(self, conn: Connection[Any], recorded: Any | None, snapshot_at: dt.datetime) -> CheckResult:
+    def run(self, restored: Restored) -> CheckResult:
         key = read_key(self.key_file, self.key_encoding)
         cipher = Cipher(key, self.encoding, self.layout, self.nonce_bytes, self.separator)
-        with conn.transaction():
-            rows, values = self._counts(conn)
+        with restored.conn.transaction():
+            rows, values = self._counts(restored.conn)
             tried = min(values, self.limit or values)
             tally = _Tally()
-            for value, aad in self._values(conn, sampled=tried < values):
+            for value, aad in self._values(restored.conn, sampled=tried < values):
                 self._try(cipher, value, aad, tally)
         expected = "every value opens with the protected key" + ("" if self._pattern is None else " and has the form asked for")
         sample = f"a random sample of {tried} of {many(values, 'value')}" if tried < values else many(values, "value")
@@ -131,9 +130,9 @@ class Decrypt(Check):
     def _try(self, cipher: Cipher, value: bytes, aad: bytes | None, tally: _Tally) -> None:
         try:
             plaintext = cipher.open(bytes(value), None if aad is None else bytes(aad))
-        except NotSealed:
+        except NotSealedError:
             tally.misshapen += 1
-        except WrongKey:
+        except WrongKeyError:
             tally.unopened += 1
         else:
             if self._pattern is not None and not self._pattern.fullmatch(plaintext.decode("utf-8", errors="replace")):

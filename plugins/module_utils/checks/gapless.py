@@ -8,14 +8,13 @@ where production's did in the snapshot that was dumped: a numbering that lost it
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options as take
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, UNVERIFIED, Check, CheckResult
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, UNVERIFIED, Check, CheckResult, Restored
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.numbering import SHOWN, Group, Numbering
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import many
 
@@ -51,9 +50,10 @@ class Gapless(Check):
             numbering = self._numbering(conn)
             return {"of": numbering.definition, **_ends(numbering.groups())}
 
-    def run(self, conn: Connection[Any], recorded: Any | None, snapshot_at: dt.datetime) -> CheckResult:
-        with conn.transaction():
-            numbering = self._numbering(conn)
+    def run(self, restored: Restored) -> CheckResult:
+        recorded = restored.recorded
+        with restored.conn.transaction():
+            numbering = self._numbering(restored.conn)
             faults = _Faults(self)
             found = _ends(faults.watch(numbering.groups()))
             problems = faults.sentences(numbering)
@@ -62,8 +62,8 @@ class Gapless(Check):
         if recorded is None or recorded.get("of") != numbering.definition:
             if problems:
                 return CheckResult(self.name, FAILED, expected, problems[0], "; ".join(problems))
-            why = "production's numbering was not recorded" if recorded is None else "production's was recorded by another definition"
-            return CheckResult(self.name, UNVERIFIED, f"{expected}, to where production ended", f"{seen}, no gap", why)
+            how = "not recorded" if recorded is None else "recorded by another definition"
+            return CheckResult(self.name, UNVERIFIED, f"{expected}, to where production ended", f"{seen}, no gap", f"where production ended was {how}")
         differences = list(self._differences(recorded, found))
         expected += f", to {_end_of(recorded)} as in production"
         if problems and not differences:

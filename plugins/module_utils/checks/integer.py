@@ -4,17 +4,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options as take
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, Check, CheckResult
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, Check, CheckResult, Restored
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.relations import Column, find_table
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from psycopg import Connection
 
 __all__ = ["Integer"]
 
@@ -35,9 +31,9 @@ class Integer(Check):
         listed = self.columns[0] if len(self.columns) == 1 else f"({', '.join(self.columns)})"
         self.name = f"integer {self.table}.{listed}"
 
-    def run(self, conn: Connection[Any], recorded: Any | None, snapshot_at: dt.datetime) -> CheckResult:
-        table = find_table(conn, self.table)
-        columns = [table.column(written, conn) for written in self.columns]
+    def run(self, restored: Restored) -> CheckResult:
+        table = find_table(restored.conn, self.table)
+        columns = [table.column(written, restored.conn) for written in self.columns]
         wrong = [column for column in columns if not _whole(column)]
         expected = "smallint, integer, bigint, a domain over them, or numeric without a scale to the right (numeric(12,0))"
         if wrong:

@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options as take
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, Check, CheckResult
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, Check, CheckResult, Restored
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.relations import RelationMissing, compose, find_table
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 
@@ -32,10 +31,11 @@ class NotEmpty(Check):
             raise ConfigurationError("tables is empty", where)
         self.name = f"not_empty {', '.join(self.tables)}"
 
-    def run(self, conn: Connection[Any], recorded: Any | None, snapshot_at: dt.datetime) -> CheckResult:
-        faults = [fault for table in self.tables for fault in self._faults(conn, table)]
+    def run(self, restored: Restored) -> CheckResult:
+        faults = [fault for table in self.tables for fault in self._faults(restored.conn, table)]
         if faults:
-            return CheckResult(self.name, FAILED, "rows in every table", "; ".join(faults[:5]), "; ".join(faults) if len(faults) > 5 else "")
+            more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
+            return CheckResult(self.name, FAILED, "rows in every table", "; ".join(faults[:5]) + more)
         return CheckResult(self.name, PASSED, "rows in every table", "rows in every table")
 
     def _faults(self, conn: Connection[Any], written: str) -> list[str]:

@@ -6,16 +6,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options as take
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, Check, CheckResult
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, Check, CheckResult, Restored
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.relations import compose, find_table, identifier
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import duration, many
-
-if TYPE_CHECKING:
-    from psycopg import Connection
 
 __all__ = ["Recent"]
 
@@ -54,19 +51,19 @@ class Recent(Check):
         self.time_zone: str = take.text(options, "time_zone", where, "UTC")
         self.name = f"recent {self.table}.{self.column}"
 
-    def run(self, conn: Connection[Any], recorded: Any | None, snapshot_at: dt.datetime) -> CheckResult:
-        table = find_table(conn, self.table)
-        column = table.column(self.column, conn)
+    def run(self, restored: Restored) -> CheckResult:
+        table = find_table(restored.conn, self.table)
+        column = table.column(self.column, restored.conn)
         if column.base not in _MOMENTS:
             raise ConfigurationError(f"{self.column} is {column.type}, not a moment or a date", str(table), "For others use an sql check.")
         moment = compose(_MOMENTS[column.base], column=identifier(column.name), zone=compose("%(zone)s::pg_catalog.text"))
-        values = {"snapshot": snapshot_at, "latest": snapshot_at + CLOCK_TOLERANCE, "zone": self.time_zone}
-        newest = conn.execute(compose(_NEWEST, moment=moment, table=table.identifier), values).fetchone()
-        later = conn.execute(compose(_LATER, moment=moment, table=table.identifier), values).fetchone()
+        values = {"snapshot": restored.snapshot_at, "latest": restored.snapshot_at + CLOCK_TOLERANCE, "zone": self.time_zone}
+        newest = restored.conn.execute(compose(_NEWEST, moment=moment, table=table.identifier), values).fetchone()
+        later = restored.conn.execute(compose(_LATER, moment=moment, table=table.identifier), values).fetchone()
         assert newest is not None and later is not None
         age_seconds = None if newest[0] is None else float(newest[0])
 
-        expected = f"a row at most {duration(self.max_age_seconds)} old at {snapshot_at:%Y-%m-%d %H:%M} UTC, the snapshot's moment"
+        expected = f"a row at most {duration(self.max_age_seconds)} old at {restored.snapshot_at:%Y-%m-%d %H:%M} UTC, the snapshot's moment"
         detail = ""
         if later[0]:
             detail = f"left out: {many(later[0], 'row')} after the snapshot; a clock is wrong, or the column is not when a row was written"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, DatabaseError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import psycopg
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -25,7 +26,7 @@ _READABLE = {"r": "table", "p": "partitioned table", "m": "materialised view", "
 _SYSTEM_SCHEMAS = ("pg_catalog", "information_schema", "pg_toast")
 
 
-class RelationMissing(DatabaseError):
+class RelationMissing(DatabaseError):  # noqa: N818 - like all of errors.py, named as the operator would
     """A table or column that a check names is not in the database."""
 
 
@@ -64,24 +65,25 @@ class Table:
 
 def identifier(*parts: str) -> Identifier:
     """A quoted identifier, for `compose`."""
-    quoted: Identifier = _psycopg("psycopg.sql").Identifier(*parts)
+    quoted: Identifier = _sql().Identifier(*parts)
     return quoted
 
 
 def compose(statement: str, **parts: Composable) -> Composed:
     """A statement with identifiers (or other composed parts) in the places of `{names}`."""
-    composed: Composed = _psycopg("psycopg.sql").SQL(statement).format(**parts)
+    composed: Composed = _sql().SQL(statement).format(**parts)
     return composed
 
 
 def join(separator: str, parts: Iterable[Composable]) -> Composed:
     """Composed parts with text between."""
-    joined: Composed = _psycopg("psycopg.sql").SQL(separator).join(parts)
+    joined: Composed = _sql().SQL(separator).join(parts)
     return joined
 
 
-def _psycopg(module: str) -> Any:
-    return deps.load(module, minimum="3.1", package="psycopg", debian="python3-psycopg")
+def _sql() -> Any:
+    psycopg()
+    return deps.load("psycopg.sql", package="psycopg", debian="python3-psycopg")
 
 
 def find_table(conn: Connection[Any], written: str) -> Table:
@@ -136,11 +138,11 @@ def _columns(conn: Connection[Any], oid: int) -> tuple[Column, ...]:
 
 
 def _parts(conn: Connection[Any], written: str) -> list[str]:
-    errors = _psycopg("psycopg.errors")
+    invalid = psycopg().errors.InvalidParameterValue
     try:
         with conn.transaction():
             row = conn.execute("SELECT pg_catalog.parse_ident(%s)", (written,)).fetchone()
-    except errors.InvalidParameterValue:
+    except invalid:
         raise ConfigurationError(f"{written} is not a name as PostgreSQL writes it", "", _quotes(written)) from None
     assert row is not None
     return list(row[0])

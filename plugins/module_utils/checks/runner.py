@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, UNVERIFIED, Check, CheckResult
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, UNVERIFIED, Check, CheckResult, Restored
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.relations import RelationMissing
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import duration
@@ -45,7 +45,7 @@ def _answer(
             conn.read_only = True
             with conn.transaction(force_rollback=True):
                 conn.execute("SELECT pg_catalog.set_config('statement_timeout', %s, true)", (f"{check.timeout_seconds * 1000:.0f}",))
-                return check.run(conn, recorded, snapshot_at)
+                return check.run(Restored(conn, recorded, snapshot_at))
     except RelationMissing as error:
         # What was recorded shows that production had it: then it is lost, and not a name that someone mistyped.
         verdict = UNVERIFIED if recorded is None else FAILED
@@ -53,7 +53,7 @@ def _answer(
         return CheckResult(check.name, verdict, expected, error.what, error.next_step if recorded is None else "")
     except LifeboatError as error:
         return CheckResult(check.name, UNVERIFIED, "", "could not be checked", str(error))
-    except Exception as error:  # pylint: disable=broad-except
+    except Exception as error:  # noqa: BLE001 - whatever breaks a check, the others are still asked
         return CheckResult(check.name, UNVERIFIED, "", "could not be checked", _cause(error, check))
 
 

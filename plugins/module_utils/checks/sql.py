@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import expression
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options as take
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, Check, CheckResult
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, Check, CheckResult, Restored
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class Sql(Check):
         shortened = f"{one_line[:60]}… [{hashlib.sha256(self.query.encode()).hexdigest()[:8]}]"
         self.name = f"sql {one_line}" if len(one_line) <= 80 else f"sql {shortened}"
 
-    def run(self, conn: Connection[Any], recorded: Any | None, snapshot_at: dt.datetime) -> CheckResult:
-        columns, rows = query_rows(conn, self.query)
+    def run(self, restored: Restored) -> CheckResult:
+        columns, rows = query_rows(restored.conn, self.query)
         if self.jmespath is not None:
             objects = [dict(zip(columns, map(plain, row))) for row in rows]
             answer = expression.search(self.jmespath, objects, self._where)
