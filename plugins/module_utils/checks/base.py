@@ -61,7 +61,7 @@ class Check(ABC):
     name: str
     timeout_seconds: float = 600.0
 
-    def evidence(self, conn: Connection[Any]) -> Any:  # noqa: ARG002 - most checks need nothing of production
+    def evidence(self, conn: Connection[Any]) -> Any:
         """What the backup records about production, in the dump's snapshot: JSON data, or None for nothing."""
         return None
 

@@ -63,7 +63,8 @@ class Gapless(Check):
             if problems:
                 return CheckResult(self.name, FAILED, expected, problems[0], "; ".join(problems))
             how = "not recorded" if recorded is None else "recorded by another definition"
-            return CheckResult(self.name, UNVERIFIED, f"{expected}, to where production ended", f"{seen}, no gap", f"where production ended was {how}")
+            expected += ", to where production ended"
+            return CheckResult(self.name, UNVERIFIED, expected, f"{seen}, no gap", f"where production ended was {how}")
         differences = list(self._differences(recorded, found))
         expected += f", to {_end_of(recorded)} as in production"
         if problems and not differences:

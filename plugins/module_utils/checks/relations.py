@@ -26,7 +26,7 @@ _READABLE = {"r": "table", "p": "partitioned table", "m": "materialised view", "
 _SYSTEM_SCHEMAS = ("pg_catalog", "information_schema", "pg_toast")
 
 
-class RelationMissing(DatabaseError):  # noqa: N818 - like all of errors.py, named as the operator would
+class RelationMissing(DatabaseError):
     """A table or column that a check names is not in the database."""
 
 
