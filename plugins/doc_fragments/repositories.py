@@ -1,0 +1,24 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  repositories:
+    description:
+      - Where backups live. Each key is the repository's name in results and reports, each value its options; an unknown one
+        is refused with the nearest known one named.
+      - "V(posix) is a directory: C(type: posix), and C(path), absolute. Every directory in it is made with mode 0700, every
+        file with 0600."
+      - "V(s3) is a bucket of S3 or of a store that speaks like it: C(type: s3), C(bucket), and where needed C(prefix),
+        C(endpoint), C(region), C(path_style) (the default with an endpoint), C(ca_file), C(credentials_file) in the format of
+        the AWS tools with C(profile), C(connect_timeout) (V(10s)), C(read_timeout) (V(60s)), C(part_size) (V(8MiB)),
+        C(max_threads) (V(3)), C(object_lock) (V(none), V(governance) or V(compliance)) with C(object_lock_days)."
+      - Credentials are never options. They come from C(credentials_file), the environment, or the machine's own identity.
+    type: dict
+    required: true
+"""

@@ -1,0 +1,107 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Be a module: the only place that knows `AnsibleModule`. Options come in, one function runs, a result or an error goes out."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.respawn import has_respawned, respawn_module
+from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import Stopped, stop_on_signals
+from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import clean_line
+
+__all__ = ["run_module"]
+
+INTERPRETERS = ("/opt/lifeboat/venv/bin/python", "/usr/bin/python3", "/usr/local/bin/python3", "/usr/libexec/platform-python")
+"""Where libraries may be when this Python lacks them: the role `host`'s own, then the distribution's."""
+
+_SECRET_NAME = re.compile(r"secret|password|passphrase|token|access_?key", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"AGE-SECRET-KEY-|PRIVATE KEY", re.IGNORECASE)
+
+
+def run_module(
+    argument_spec: Mapping[str, Any],
+    function: Callable[[Mapping[str, Any], bool], Mapping[str, Any]],
+    supports_check_mode: bool = True,
+    **rules: Any,
+) -> None:
+    """Read the module's options, call `function(params, check_mode)`, and exit with its result.
+
+    The result may hold `changed`, `warnings` and `diff` beside its own keys. A `LifeboatError` becomes a failure with
+    `msg` (what, where, what to do next) and `error` (the same apart, and its kind), together with what the error carries
+    in `result`. `rules` go to `AnsibleModule` (`required_if`, `mutually_exclusive`, …).
+    """
+    module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=supports_check_mode, **rules)
+    params = module.params
+    module.no_log_values.update(_misplaced_secrets(params))
+    _respawn_for(_libraries(argument_spec, params))
+    try:
+        with stop_on_signals():
+            result = dict(function(params, module.check_mode))
+    except LifeboatError as error:
+        module.fail_json(**{**dict(getattr(error, "result", {})), "msg": str(error), "error": _parts(error)})
+    except Stopped as stop:
+        module.fail_json(msg=f"stopped by {stop}; what had been started was ended and cleaned up. Run it again.")
+    except Exception as error:  # noqa: BLE001 - a module's last words
+        module.fail_json(
+            msg=f"unexpected {type(error).__name__}: {clean_line(str(error))}. This is a fault of lifeboat.postgres: please report it.",
+            exception=traceback.format_exc(),
+        )
+    module.exit_json(**{"changed": False, **result})
+
+
+def _parts(error: LifeboatError) -> dict[str, str]:
+    return {"kind": type(error).__name__, "what": error.what, "where": error.where, "next_step": error.next_step}
+
+
+def _misplaced_secrets(params: Mapping[str, Any]) -> Iterator[str]:
+    """Secrets written where only paths and public keys belong: they are refused later, and must not be shown either."""
+    for key, value in _leaves({word: params.get(word) for word in ("repositories", "repository", "encryption", "verify_keys")}):
+        if value and (_SECRET_NAME.search(key) or _SECRET_VALUE.search(value)):
+            yield value
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _leaves(item, str(name))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _leaves(item, key)
+    elif isinstance(value, str):
+        yield key, value
+
+
+def _libraries(argument_spec: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
+    """The Python libraries that these options will ask for. zstandard and pyrage are left out: their programs come first."""
+    wanted = {
+        "psycopg": "login_db" in argument_spec or "checks" in argument_spec,
+        "boto3": ("type", "s3") in _leaves({word: params.get(word) for word in ("repositories", "repository", "report_repository")}),
+        "cryptography": bool(params.get("signing_key") or params.get("verify_keys")),
+    }
+    return [library for library, is_wanted in wanted.items() if is_wanted]
+
+
+def _respawn_for(libraries: list[str]) -> None:
+    """Start this module again under a Python that has the libraries, if there is one; else their absence is reported later."""
+    if has_respawned() or all(deps.available(library) for library in libraries):
+        return
+    probe = f"import sys; assert sys.version_info >= (3, 9); import {', '.join(libraries)}"
+    for interpreter in INTERPRETERS:
+        if Path(interpreter).exists() and _succeeds([interpreter, "-c", probe]):
+            respawn_module(interpreter)
+
+
+def _succeeds(argv: list[str]) -> bool:
+    try:
+        return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=60).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False

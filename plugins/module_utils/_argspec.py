@@ -1,0 +1,41 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options that several modules share, as Ansible's argument specifications: data, to be merged with `**`.
+
+Each has its twin in `plugins/doc_fragments`, under the same name; ansible-test compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks import factory
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.factory import METHODS
+
+__all__ = ["CHECKS_SPEC", "ENCRYPTION_SPEC", "LOGIN_SPEC", "REPOSITORIES_SPEC"]
+
+LOGIN_SPEC: dict[str, Any] = {
+    "login_host": {"type": "str", "default": ""},
+    "login_port": {"type": "int", "default": 5432},
+    "login_user": {"type": "str", "default": "postgres"},
+    "login_password": {"type": "str", "default": "", "no_log": True},
+    "login_unix_socket": {"type": "str", "default": ""},
+    "login_db": {"type": "str", "required": True},
+    "ssl_mode": {"type": "str", "default": "prefer", "choices": ["allow", "disable", "prefer", "require", "verify-ca", "verify-full"]},
+    "ca_cert": {"type": "path"},
+}
+
+REPOSITORIES_SPEC: dict[str, Any] = {"repositories": {"type": "dict", "required": True}}
+
+ENCRYPTION_SPEC: dict[str, Any] = {
+    "encryption": {
+        "type": "dict",
+        "required": True,
+        "options": {
+            "method": {"type": "str", "default": METHODS[0], "choices": list(METHODS)},
+            "recipients": {"type": "list", "elements": "str", "required": True},
+        },
+    }
+}
+
+CHECKS_SPEC: dict[str, Any] = {"checks": factory.SPEC}
