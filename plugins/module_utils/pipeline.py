@@ -145,7 +145,7 @@ class Pipeline:
         self._close_output()
         deadline = time.monotonic() + KILL_SECONDS
         for stage in self.stages:
-            stage.join(max(0.0, deadline - time.monotonic()))
+            stage.close(max(0.0, deadline - time.monotonic()))
 
     def _wait(self) -> None:
         """Until every stage has ended. One failure gives the others a short while, then they are killed."""
@@ -162,9 +162,11 @@ class Pipeline:
                     other.kill()
                 continue
             self._running.discard(stage)
-            stage.join(KILL_SECONDS)
             if stage.failure is not None and deadline is None:
                 deadline = time.monotonic() + GRACE_SECONDS
+        # Only now: what a program left behind may have been writing to the stream until its end.
+        for stage in self.stages:
+            stage.close(0.0 if stage in self._running else KILL_SECONDS)
 
     def _first_cause(self) -> LifeboatError | None:
         failures = [(index, stage.failure) for index, stage in enumerate(self.stages) if stage.failure is not None]

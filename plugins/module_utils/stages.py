@@ -26,7 +26,11 @@ __all__ = ["CHUNK_BYTES", "Failure", "FunctionStage", "ProcessStage", "Stage", "
 CHUNK_BYTES = 1024 * 1024
 STDERR_TAIL_BYTES = 64 * 1024
 _BUFFER_BYTES = 256 * 1024
+POLITE_SECONDS = 3.0
+"""How long a program that is ended by another signal than SIGKILL may take to clean up."""
+
 _POLL_MILLISECONDS = 1000
+_CAN_LOOK = hasattr(os, "waitid")  # macOS has it from Python 3.13 on
 _BROKEN_PIPE = re.compile(r"broken pipe|\bEPIPE\b|^curl: \(23\)", re.IGNORECASE | re.MULTILINE)
 
 
@@ -56,21 +60,15 @@ class Stage:
     def kill(self) -> None:
         """End it now, as far as that is possible; idempotent."""
 
-    def join(self, timeout_seconds: float) -> bool:
-        """Release what the stage held, once it has ended; False when it has not."""
+    def close(self, timeout_seconds: float) -> bool:
+        """Release what the stage holds, once nothing more is wanted of it; False when it has not ended within the time."""
         if self._thread is not None:
             self._thread.join(timeout_seconds)
             return not self._thread.is_alive()
         return True
 
-    def _watch(self, target: Callable[[], None], ended: Callable[[Stage], None]) -> None:
-        def run() -> None:
-            try:
-                target()
-            finally:
-                ended(self)
-
-        self._thread = threading.Thread(target=run, name=f"lifeboat-{self.name}", daemon=True)
+    def _watch(self, target: Callable[[], None]) -> None:
+        self._thread = threading.Thread(target=target, name=f"lifeboat-{self.name}", daemon=True)
         self._thread.start()
 
 
@@ -117,6 +115,7 @@ class ProcessStage(Stage):
         self._process: subprocess.Popen[bytes] | None = None
         self._tail = bytearray()
         self._lock = threading.Lock()
+        self._over, self._released = threading.Event(), threading.Event()
         self._killed = False
 
     @property
@@ -146,31 +145,41 @@ class ProcessStage(Stage):
         finally:
             os.close(stdin)
             os.close(stdout)
-        self._watch(self._attend, ended)
+        self._watch(lambda: self._attend(ended))
 
     def kill(self) -> None:
         self._signal(self.kill_signal)
 
-    def join(self, timeout_seconds: float) -> bool:
-        if super().join(timeout_seconds if self.kill_signal == signal.SIGKILL else min(timeout_seconds, 3.0)):
+    def close(self, timeout_seconds: float) -> bool:
+        if self._process is None:
             return True
-        self._signal(signal.SIGKILL)
-        return super().join(timeout_seconds)
+        if not self._over.wait(timeout_seconds if self.kill_signal == signal.SIGKILL else min(timeout_seconds, POLITE_SECONDS)):
+            self._signal(signal.SIGKILL)
+            self._over.wait(timeout_seconds)
+        with self._lock:
+            if self._over.is_set() and not self._released.is_set():
+                # Whatever it started and left behind goes with it. It was only looked at so far (`_end_of`), so neither its
+                # process id nor its group can have been given to a stranger.
+                if _CAN_LOOK:
+                    _signal_group(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+            self._released.set()
+        return super().close(timeout_seconds)
 
     def _signal(self, number: int) -> None:
         with self._lock:
-            if self._process is not None and self.returncode is None:
+            if self._process is not None and not self._over.is_set():
                 self._killed = True
                 _signal_group(self._process.pid, number)
 
-    def _attend(self) -> None:
-        """Read standard error until it ends, then learn how the program ended. Runs in the stage's thread."""
+    def _attend(self, ended: Callable[[Stage], None]) -> None:
+        """Read standard error until it ends, and tell how the program ended as soon as it has. Runs in the stage's thread."""
         process = self._process
         assert process is not None and process.stderr is not None
         stderr = process.stderr.fileno()
         poll = select.poll()
         poll.register(stderr, select.POLLIN | select.POLLHUP)
-        while True:
+        while not self._released.is_set():
             if poll.poll(_POLL_MILLISECONDS):
                 data = os.read(stderr, CHUNK_BYTES)
                 if not data:
@@ -178,22 +187,27 @@ class ProcessStage(Stage):
                 self._tail += data
                 if len(self._tail) > 4 * STDERR_TAIL_BYTES:
                     del self._tail[:-STDERR_TAIL_BYTES]
-            elif _exited(process.pid, block=False):
-                break  # something it started, and left behind, still holds standard error
-        known = _exited(process.pid, block=True)
-        with self._lock:
-            if known:
-                # Not yet waited for, so neither its process id nor its group can have been given to a stranger.
-                _signal_group(process.pid, signal.SIGKILL)
-            self.returncode = process.wait()
+            elif not self._over.is_set():
+                # Something that it started may hold standard error, and write on to our stream, when it has ended itself.
+                self._look(process, False, ended)
+        if not self._over.is_set():
+            self._look(process, True, ended)
         process.stderr.close()
-        self.failure = self._judge(known)
 
-    def _judge(self, known: bool) -> Failure | None:
-        code, stderr = self.returncode, self.stderr_tail
-        assert code is not None
-        if not known:
-            return Failure(PipelineError(f"the exit status of {self.name} was lost", "", "Is SIGCHLD ignored?"), False)
+    def _look(self, process: subprocess.Popen[bytes], block: bool, ended: Callable[[Stage], None]) -> None:
+        try:
+            code = _end_of(process, block)
+        except ChildProcessError:
+            self.failure = Failure(PipelineError(f"the exit status of {self.name} was lost", "", "Is SIGCHLD ignored?"), False)
+        else:
+            if code is None:
+                return
+            self.returncode = code
+            self.failure = self._judge(code, self.stderr_tail)
+        self._over.set()
+        ended(self)
+
+    def _judge(self, code: int, stderr: str) -> Failure | None:
         if code in self.accept:
             return None
         killed_by_us = self._killed and code in (-signal.SIGKILL, -self.kill_signal)
@@ -225,9 +239,9 @@ class FunctionStage(Stage):
     def start(self, stdin: int, stdout: int, ended: Callable[[Stage], None]) -> None:
         reader = open(stdin, "rb", buffering=_BUFFER_BYTES)  # noqa: SIM115 - closed by the thread
         writer = open(stdout, "wb", buffering=_BUFFER_BYTES)  # noqa: SIM115
-        self._watch(lambda: self._run(reader, writer), ended)
+        self._watch(lambda: self._run(reader, writer, ended))
 
-    def _run(self, reader: BinaryIO, writer: BinaryIO) -> None:
+    def _run(self, reader: BinaryIO, writer: BinaryIO, ended: Callable[[Stage], None]) -> None:
         try:
             self._function(reader, writer)
             writer.flush()
@@ -246,6 +260,7 @@ class FunctionStage(Stage):
                 except OSError as error:  # flushing the rest into a pipe that nobody reads
                     if self.failure is None:
                         self.failure = Failure(PipelineError(f"{self.name} failed: {clean_line(str(error))}"), True)
+            ended(self)
 
 
 def copy(source: BinaryIO, target: BinaryIO) -> int:
@@ -267,14 +282,16 @@ def clean_line(text: str, limit: int = 600) -> str:
     return line if len(line) <= limit else "…" + line[-limit:]
 
 
-def _exited(pid: int, block: bool) -> bool:
-    """Whether a child has ended, without taking its status away. When asked to block: whether its status is there."""
-    if not hasattr(os, "waitid"):  # macOS before Python 3.13: Popen.wait is all there is
-        return block
-    try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | (0 if block else os.WNOHANG)) is not None
-    except ChildProcessError:
-        return not block
+def _end_of(process: subprocess.Popen[bytes], block: bool) -> int | None:
+    """How a child ended (negative: the signal), or None while it runs; where possible without taking its status away, so
+    that it stays a zombie and its process id stays its own. Raises `ChildProcessError` when the status is lost.
+    """
+    if not _CAN_LOOK:
+        return process.wait() if block else process.poll()
+    seen = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | (0 if block else os.WNOHANG))
+    if seen is None:
+        return None
+    return seen.si_status if seen.si_code == os.CLD_EXITED else -seen.si_status
 
 
 def _signal_group(pid: int, number: int) -> None:

@@ -1,0 +1,51 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What this process holds (threads, file descriptors, children), to prove that something left nothing behind; and waiting."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+__all__ = ["children", "eventually", "leaves_nothing", "open_files"]
+
+
+def open_files() -> dict[int, str]:
+    """Number and target of every open file descriptor."""
+    found = {}
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found[int(entry.name)] = str(entry.readlink())
+    # The descriptor that listed the directory is gone by now.
+    return {number: target for number, target in found.items() if not target.startswith("/proc/")}
+
+
+def children(pid: int | None = None) -> set[int]:
+    """The process ids of all descendants, zombies included."""
+    found: set[int] = set()
+    for task in Path(f"/proc/{pid or os.getpid()}/task").iterdir():
+        with contextlib.suppress(OSError):
+            found.update(int(word) for word in (task / "children").read_text().split())
+    return found.union(*(children(child) for child in found if Path(f"/proc/{child}").exists()))
+
+
+def eventually(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    """Return once `condition` holds; fail by name when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"after {seconds} seconds still not: {what}"
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def leaves_nothing() -> Iterator[None]:
+    """The block must end with the file descriptors, threads and children that it began with."""
+    files, threads, processes = open_files(), set(threading.enumerate()), children()
+    yield
+    assert open_files() == files
+    assert set(threading.enumerate()) == threads
+    assert children() == processes
