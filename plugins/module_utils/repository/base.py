@@ -8,6 +8,7 @@ library or a path below a repository's root.
 
 from __future__ import annotations
 
+import builtins
 import datetime as dt
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -16,8 +17,6 @@ from types import TracebackType
 from typing import BinaryIO
 
 __all__ = ["Capabilities", "ObjectInfo", "Repository", "Upload"]
-
-_Raised = type[BaseException]
 
 
 @dataclass(frozen=True)
@@ -144,5 +143,5 @@ class Repository(ABC):
     def __enter__(self) -> Repository:
         return self
 
-    def __exit__(self, kind: _Raised | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: builtins.type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()

@@ -10,11 +10,13 @@ from typing import Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.posix import open_posix, validate_posix
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3 import open_s3, validate_s3
 
 __all__ = ["TYPES", "open_repository", "validate"]
 
 _REGISTRY: dict[str, tuple[Callable[[str, Mapping[str, Any]], object], Callable[[str, Mapping[str, Any], bool], Repository]]] = {
     "posix": (validate_posix, open_posix),
+    "s3": (validate_s3, open_s3),
 }
 
 TYPES = tuple(_REGISTRY)

@@ -221,7 +221,11 @@ class PosixRepository(Repository):
         return f"{probe_prefix.rstrip('/')}/probe-{secrets.token_hex(8)}".lstrip("/")
 
 
-_WAYS = {"link": "a hard link", "renameat2": "a rename that does not replace", "lock": "a check under a lock, which holds against lifeboat only"}
+_WAYS = {
+    "link": "a hard link",
+    "renameat2": "a rename that does not replace",
+    "lock": "a check under a lock, which holds against lifeboat only",
+}
 
 
 class _WholeFile(io.RawIOBase):

@@ -83,7 +83,10 @@ def directory(root: str, components: Sequence[str], create: bool = False) -> Ite
 
 
 def set_mode(descriptor: int, mode: int) -> None:
-    """Neither the umask nor an inherited ACL decides who may look inside. FAT and SMB have no modes and refuse: what lies there is sealed."""
+    """Neither the umask nor an inherited ACL decides who may look inside.
+
+    FAT and SMB have no modes and refuse; what lies there is sealed.
+    """
     with contextlib.suppress(OSError):
         os.fchmod(descriptor, mode)
 
@@ -99,7 +102,9 @@ def sync_directory(descriptor: int) -> None:
 
 def link_inside(path: str) -> UnsafeName:
     """The refusal to go through a symbolic link."""
-    return UnsafeName("a symbolic link lies inside the repository", path, "Links are never followed there: replace it by what it points to.")
+    return UnsafeName(
+        "a symbolic link lies inside the repository", path, "Links are never followed there: replace it by what it points to."
+    )
 
 
 def fault(error: OSError, doing: str, repository: str, path: str) -> RepositoryError:

@@ -77,6 +77,4 @@ def _under_lock(directory: int, temporary: str, name: str) -> str:
 
 
 def _same_file(directory: int, one: str, other: str) -> bool:
-    return os.path.samestat(
-        os.stat(one, dir_fd=directory, follow_symlinks=False), os.stat(other, dir_fd=directory, follow_symlinks=False)
-    )
+    return os.path.samestat(os.stat(one, dir_fd=directory, follow_symlinks=False), os.stat(other, dir_fd=directory, follow_symlinks=False))

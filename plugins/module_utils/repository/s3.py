@@ -1,0 +1,144 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A bucket and prefix as a repository, at Amazon or at any store that speaks S3."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, cast
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import AccessDenied, ObjectMissing, RepositoryError, UnsafeName
+from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import check_key
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_probe
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Capabilities, ObjectInfo, Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_client import S3Client
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_faults import Refusal
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_options import MAX_PARTS, S3Options, parse_s3
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_parts import Md5Check
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_reader import S3Body
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_upload import S3Upload, in_utc
+
+__all__ = ["S3Repository", "open_s3", "validate_s3"]
+
+_READ_BUFFER_BYTES = 1024 * 1024
+_PAGE = 1000
+
+
+def validate_s3(name: str, spec: Mapping[str, Any]) -> S3Options:
+    """The options of a `{type: s3, bucket, …}`; raises `ConfigurationError`."""
+    return parse_s3(name, spec)
+
+
+def open_s3(name: str, spec: Mapping[str, Any], read_only: bool = False) -> Repository:
+    return S3Repository(parse_s3(name, spec), read_only)
+
+
+class S3Repository(Repository):
+    """Connects with the first request. `read_only` refuses to write here; what the credential may is another question (`can_write`)."""
+
+    type = "s3"
+
+    def __init__(self, options: S3Options, read_only: bool = False) -> None:
+        self.name = options.name
+        self.read_only = read_only
+        self.client = S3Client(options)
+        self.max_object_bytes = options.part_bytes * (MAX_PARTS - 1)
+        self.md5_check = Md5Check()
+        self.conditional = True
+        """Whether to send conditions: until the store says that it does not know them."""
+        self._bucket_seen = False
+
+    def start_upload(self, key: str) -> S3Upload:
+        self._refuse_when_read_only(key)
+        return S3Upload(self, check_key(key))
+
+    def open(self, key: str) -> BinaryIO:
+        return cast(BinaryIO, io.BufferedReader(S3Body(self.client, check_key(key)), _READ_BUFFER_BYTES))
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        head = self.head(key)
+        if head is None:
+            return None
+        return ObjectInfo(key, int(head["ContentLength"]), in_utc(head.get("LastModified")))
+
+    def head(self, key: str) -> dict[str, Any] | None:
+        """HEAD's answer, or None where there is no object; a bucket that does not exist is not "no object"."""
+        answer = self.client.ask("head_object", "looking at an object", check_key(key))
+        if not isinstance(answer, Refusal):
+            self._bucket_seen = True
+            return answer
+        if not answer.missing:
+            raise answer.error
+        if not self._bucket_seen:
+            # HEAD has no body that could tell the two apart.
+            listing = self.client.ask("list_objects_v2", "looking for the bucket", MaxKeys=1, Prefix=self.client.options.prefix)
+            if isinstance(listing, Refusal) and not listing.denied:
+                raise listing.error
+            self._bucket_seen = True
+        return None
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        if prefix:
+            check_key(prefix.removesuffix("/"))
+        return self._list(prefix)
+
+    def delete(self, key: str) -> None:
+        self._refuse_when_read_only(key)
+        # S3 answers the same whether there was something or not.
+        if self.stat(key) is None:
+            raise ObjectMissing(f"repository {self.name!r} holds no object of that key", self.client.where(key))
+        self.client.call("delete_object", "deleting", key)
+
+    def capabilities(self, probe_prefix: str) -> Capabilities:
+        return s3_probe.capabilities(self.client, probe_prefix, self.can_write)
+
+    def can_write(self, probe_prefix: str) -> bool:
+        return s3_probe.can_write(self.client, probe_prefix)
+
+    def description(self) -> dict[str, str]:
+        options = self.client.options
+        facts = {
+            "type": self.type,
+            "bucket": options.bucket,
+            "prefix": options.prefix,
+            "endpoint": options.endpoint,
+            "region": options.region,
+        }
+        return {name: value for name, value in facts.items() if value}
+
+    def close(self) -> None:
+        self.client.close()
+
+    def _list(self, prefix: str) -> Iterator[ObjectInfo]:
+        root = self.client.options.prefix
+        parameters: dict[str, Any] = {"Prefix": root + prefix, "MaxKeys": _PAGE}
+        while True:
+            page = self.client.call("list_objects_v2", "listing", **parameters)
+            self._bucket_seen = True
+            for entry in page.get("Contents") or ():
+                key = str(entry["Key"])[len(root) :]
+                if _is_key(key):
+                    yield ObjectInfo(key, int(entry["Size"]), in_utc(entry.get("LastModified")))
+            if not page.get("IsTruncated"):
+                return
+            token = page.get("NextContinuationToken")
+            if not token or token == parameters.get("ContinuationToken"):
+                raise RepositoryError(
+                    f"repository {self.name!r}: the store's listing does not go on",
+                    self.client.where(prefix),
+                    "The store is broken: a list cut short is not used.",
+                )
+            parameters["ContinuationToken"] = token
+
+    def _refuse_when_read_only(self, key: str) -> None:
+        if self.read_only:
+            raise AccessDenied(f"repository {self.name!r} was opened read-only", self.client.where(key), "Nothing was written.")
+
+
+def _is_key(key: str) -> bool:
+    """Whether this can be one of ours: consoles leave empty objects called `folder/` behind."""
+    try:
+        return bool(check_key(key))
+    except UnsafeName:
+        return False

@@ -1,0 +1,209 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One bucket over boto3: requests that are tried again for a bounded time, and faults in the operator's words.
+
+botocore's own retries are off: they know neither a total deadline nor an upload that was given up meanwhile.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, Union
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, RepositoryError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_faults import Refusal, explain
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_options import S3Options, read_credential
+from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import VERSION
+
+__all__ = ["ATTEMPTS", "Answer", "S3Client", "pauses"]
+
+ATTEMPTS = 6
+"""Of one request, as long as the deadline allows them."""
+
+Answer = Union[dict[str, Any], Refusal]
+
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 8.0
+_JITTER = random.SystemRandom()
+
+
+def pauses(deadline_seconds: float) -> Iterator[float]:
+    """Seconds to wait between attempts: doubling, with jitter so that threads do not return together; ends at the deadline."""
+    deadline = time.monotonic() + deadline_seconds
+    longest = _FIRST_PAUSE_SECONDS
+    while True:
+        pause = longest * _JITTER.uniform(0.5, 1.0)
+        if time.monotonic() + pause >= deadline:
+            return
+        yield pause
+        longest = min(longest * 2, _LONGEST_PAUSE_SECONDS)
+
+
+class S3Client:
+    """Thread-safe. Holds the bucket and prefix, so that callers speak of keys inside the repository only."""
+
+    def __init__(self, options: S3Options) -> None:
+        self.options = options
+        self._boto: Any = None
+        self._lock = threading.Lock()
+        self._secrets: tuple[str, ...] = ()
+
+    def call(
+        self, operation: str, doing: str, key: str | None = None, stop: threading.Event | None = None, **parameters: Any
+    ) -> dict[str, Any]:
+        """The answer of boto3's client method `operation`, tried again while that can help; raises `RepositoryError`.
+
+        `doing` is what the operator reads ("listing"). A set `stop` ends the waiting between attempts.
+        """
+        answer = self.ask(operation, doing, key, ATTEMPTS, stop, **parameters)
+        if isinstance(answer, Refusal):
+            raise answer.error
+        return answer
+
+    def ask(
+        self,
+        operation: str,
+        doing: str,
+        key: str | None = None,
+        attempts: int = ATTEMPTS,
+        stop: threading.Event | None = None,
+        **parameters: Any,
+    ) -> Answer:
+        """As `call`, but a refusal is an answer too; raises only for what no attempt can change (options, a missing library)."""
+        waiting = stop or threading.Event()
+        between = pauses(self.options.deadline_seconds)
+        for attempt in range(1, attempts + 1):
+            answer = self._once(operation, doing, key, parameters)
+            if not isinstance(answer, Refusal) or not answer.transient or attempt == attempts:
+                return answer
+            pause = next(between, None)
+            if pause is None or waiting.wait(pause):
+                return answer
+        raise AssertionError("unreachable")
+
+    def read_chunk(self, body: Any, size: int, key: str) -> bytes | Refusal:
+        """The next bytes of a body; b"" only at its end."""
+        try:
+            data: bytes = body.read(size)
+            return data
+        except Exception as error:  # noqa: BLE001 - the libraries below raise many kinds here
+            if not _is_of_the_connection(error):
+                raise
+            refusal = explain(error, "get_object", "reading", self.where(key), self.options, self._secrets)
+        return refusal
+
+    def where(self, key: str | None) -> str:
+        return f"s3://{self.options.bucket}/{self.options.prefix}{key or ''}" + (
+            f" at {self.options.endpoint}" if self.options.endpoint else ""
+        )
+
+    def close(self) -> None:
+        with self._lock:
+            if self._boto is not None and hasattr(self._boto, "close"):
+                self._boto.close()
+            self._boto = None
+
+    def _once(self, operation: str, doing: str, key: str | None, parameters: dict[str, Any]) -> Answer:
+        if key is not None:
+            parameters = {**parameters, "Key": self.options.prefix + key}
+        body = parameters.get("Body")
+        if isinstance(body, io.IOBase):
+            body.seek(0)
+        try:
+            boto = self._connected()
+            answer: dict[str, Any] = getattr(boto, operation)(Bucket=self.options.bucket, **parameters)
+            return answer
+        except (ConfigurationError, RepositoryError):
+            raise
+        except Exception as error:
+            if not _is_of_the_connection(error):
+                raise
+            refusal = explain(error, operation, doing, self.where(key), self.options, self._secrets)
+        # Outside of the except block: the original, with the store's raw words, is not carried along.
+        return refusal
+
+    def _connected(self) -> Any:
+        with self._lock:
+            if self._boto is None:
+                self._boto = self._make()
+            return self._boto
+
+    def _make(self) -> Any:
+        boto3 = deps.load("boto3", minimum="1.26", package="boto3", debian="python3-boto3")
+        config = deps.load("botocore.config", package="botocore", debian="python3-botocore")
+        given = self.options
+        credential = read_credential(given)
+        session_options: dict[str, Any] = {"profile_name": given.profile}
+        if credential is not None:
+            self._secrets = tuple(filter(None, (credential.secret_key, credential.session_token, credential.access_key)))
+            session_options = {
+                "aws_access_key_id": credential.access_key,
+                "aws_secret_access_key": credential.secret_key,
+                "aws_session_token": credential.session_token,
+            }
+        if given.ca_file is not None and not os.access(given.ca_file, os.R_OK):
+            raise ConfigurationError(
+                f"ca_file {given.ca_file} cannot be read", f"repository {given.name!r}", "Correct the path or its mode."
+            )
+        # Sessions are not thread-safe, clients are: the session lives only here, under the lock.
+        session = boto3.session.Session(**session_options)
+        region = given.region or session.region_name or "us-east-1"
+        client = session.client(
+            "s3",
+            endpoint_url=given.endpoint,
+            region_name=region,
+            verify=given.ca_file or True,
+            config=config.Config(**self._settings(boto3)),
+        )
+        _teach_conditions(client)
+        return client
+
+    def _settings(self, boto3: Any) -> dict[str, Any]:
+        given = self.options
+        settings: dict[str, Any] = {
+            "signature_version": "s3v4",
+            "s3": {"addressing_style": "path" if given.path_style else "auto"},
+            "connect_timeout": given.connect_timeout_seconds,
+            "read_timeout": given.read_timeout_seconds,
+            "retries": {"total_max_attempts": 1, "mode": "standard"},
+            "max_pool_connections": 2 * given.max_threads + 4,
+            "tcp_keepalive": True,
+            "user_agent_extra": f"lifeboat/{VERSION}",
+        }
+        if deps.version_at_least(boto3.__version__, "1.36"):
+            # From 1.36 on boto3 adds checksum trailers that many stores refuse; ours are Content-MD5 and what comes back.
+            settings["request_checksum_calculation"] = "when_required"
+            settings["response_checksum_validation"] = "when_required"
+        return settings
+
+
+def _is_of_the_connection(error: Exception) -> bool:
+    """Whether a library of the connection raised this; anything else is a fault of this program."""
+    return type(error).__module__.partition(".")[0] in ("botocore", "boto3", "urllib3", "http", "ssl", "socket") or isinstance(
+        error, OSError
+    )
+
+
+def _teach_conditions(client: Any) -> None:
+    """Let a boto3 from before conditional writes (1.35) send `IfNoneMatch` all the same."""
+
+    def take(params: dict[str, Any], context: dict[str, Any], **_rest: Any) -> dict[str, Any]:
+        if "IfNoneMatch" not in params:
+            return params
+        context["lifeboat_if_none_match"] = params["IfNoneMatch"]
+        return {name: value for name, value in params.items() if name != "IfNoneMatch"}
+
+    def give(params: dict[str, Any], context: dict[str, Any], **_rest: Any) -> None:
+        if "lifeboat_if_none_match" in context:
+            params["headers"]["If-None-Match"] = context["lifeboat_if_none_match"]
+
+    for operation in ("PutObject", "CompleteMultipartUpload"):
+        if "IfNoneMatch" not in client.meta.service_model.operation_model(operation).input_shape.members:
+            client.meta.events.register(f"provide-client-params.s3.{operation}", take)
+            client.meta.events.register(f"before-call.s3.{operation}", give)

@@ -1,0 +1,236 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One object on its way into a bucket: invisible until one last request, which never replaces another object."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import secrets
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ObjectExists, RepositoryError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import ObjectInfo, Upload
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_client import ATTEMPTS, Answer, pauses
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_faults import Refusal
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_parts import (
+    Parts,
+    checked_body,
+    composite_etag,
+    md5,
+    plain_etag,
+)
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_reader import S3Body
+
+if TYPE_CHECKING:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3 import S3Repository
+
+__all__ = ["S3Upload", "in_utc", "lock_parameters"]
+
+_MARK = "lifeboat-upload"
+"""Metadata key with a random value: tells our object from another's when the answer to the last request was lost."""
+
+_ABORT_WAIT_SECONDS = 10.0
+_ASSEMBLY_BYTES_PER_SECOND = 20 * 1024 * 1024
+"""Some stores copy all parts when an upload is completed; they get time for it by this rate."""
+
+
+def in_utc(moment: dt.datetime | None) -> dt.datetime | None:
+    """A store's moment; boto3 gives it in the host's own zone."""
+    return None if moment is None else moment.astimezone(dt.timezone.utc)
+
+
+def lock_parameters(mode: str, until: dt.datetime) -> dict[str, Any]:
+    """Object lock for one object, or nothing for the mode "none"."""
+    return {} if mode == "none" else {"ObjectLockMode": mode.upper(), "ObjectLockRetainUntilDate": until}
+
+
+class S3Upload(Upload):
+    """Up to one part: held in memory and sent by one PutObject in `publish`. More: a multipart upload, completed there."""
+
+    def __init__(self, repository: S3Repository, key: str) -> None:
+        self.key = key
+        self._repository = repository
+        self._client = repository.client
+        self._buffer = bytearray()
+        self._size_bytes = 0
+        self._parts: Parts | None = None
+        self._list: list[dict[str, Any]] = []
+        self._mark = secrets.token_hex(16)
+        self._confirmed = False
+        self._published = False
+        self._given_up = threading.Event()
+
+    def write(self, data: bytes) -> None:
+        if self._confirmed or self._given_up.is_set():
+            where = f"repository {self._repository.name!r}"
+            raise RepositoryError(f"the upload of {self.key!r} is over", where, "It was confirmed or aborted before.")
+        part_bytes = self._client.options.part_bytes
+        rest = memoryview(data)
+        while rest:
+            # Only when more follows: an object of exactly one part is still a small one.
+            if len(self._buffer) == part_bytes:
+                self._send_part()
+            room = part_bytes - len(self._buffer)
+            self._buffer += rest[:room]
+            self._size_bytes += min(room, len(rest))
+            rest = rest[room:]
+
+    def confirm(self) -> None:
+        """Every part is at the store and confirmed. A small object goes whole with `publish`, which confirms it."""
+        if self._parts is not None and not self._confirmed:
+            if self._buffer:
+                self._send_part()
+            self._list = self._parts.finish()
+        self._confirmed = True
+
+    def publish(self) -> ObjectInfo:
+        self.confirm()
+        if self._repository.stat(self.key) is not None:
+            raise self._exists()
+        answer, head = self._commit()
+        if not self._matches(answer, head):
+            self._read_back()
+        self._published = True
+        self._buffer = bytearray()
+        return ObjectInfo(self.key, self._size_bytes, in_utc(head.get("LastModified")))
+
+    def abort(self) -> None:
+        if self._published or self._given_up.is_set():
+            return
+        self._given_up.set()
+        self._buffer = bytearray()
+        parts = self._parts
+        if parts is None:
+            return
+
+        def clean() -> None:
+            with contextlib.suppress(Exception):
+                # First the parts on their way: one that arrives after the abort would lie there for ever.
+                parts.stop(_ABORT_WAIT_SECONDS / 2)
+                self._client.ask("abort_multipart_upload", "aborting", self.key, attempts=2, UploadId=parts.upload_id)
+
+        # A store that does not answer may keep this thread; the caller waits a bounded time only.
+        thread = threading.Thread(target=clean, name=f"abort {self.key}", daemon=True)
+        thread.start()
+        thread.join(_ABORT_WAIT_SECONDS)
+
+    def _send_part(self) -> None:
+        if self._parts is None:
+            answer = self._client.call("create_multipart_upload", "beginning an object", self.key, stop=self._given_up, **self._facts())
+            self._parts = Parts(self._client, self.key, answer["UploadId"], self._repository.md5_check)
+            if self._given_up.is_set():
+                self._given_up.clear()
+                self.abort()
+        self._parts.add(self._buffer)
+
+    def _facts(self) -> dict[str, Any]:
+        """What the object carries: our mark, and its lock."""
+        options = self._client.options
+        until = dt.datetime.now(dt.timezone.utc) + dt.timedelta(days=options.object_lock_days)
+        return {"Metadata": {_MARK: self._mark}, "ContentType": "application/octet-stream", **lock_parameters(options.object_lock, until)}
+
+    def _commit(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Send the one request that makes the object visible, until it is known whether it did; the answer, and HEAD's."""
+        deadline = self._client.options.deadline_seconds + self._size_bytes / _ASSEMBLY_BYTES_PER_SECOND
+        between = pauses(deadline)
+        failures = 0
+        while True:
+            answer = self._send_last()
+            if not isinstance(answer, Refusal):
+                head = self._ours()
+                if head is not None:
+                    return answer, head
+                # 200 with an error inside, which older libraries do not see.
+                answer = Refusal("InternalError", 200, self._fault("the store said that it stored an object, but it is not there"), True)
+            if answer.exists or answer.code in ("ConditionalRequestConflict", "NoSuchUpload"):
+                # Ours, when the answer to an earlier attempt was lost on the way.
+                head = self._ours() if failures else None
+                if head is not None:
+                    return {}, head
+                if answer.exists or self._repository.stat(self.key) is not None:
+                    raise self._exists()
+            waits_for_assembly = answer.code == "NoSuchUpload" and failures > 0
+            failures += 1
+            pause = next(between, None)
+            if pause is None or not (waits_for_assembly or (answer.transient and failures < ATTEMPTS)):
+                raise answer.error
+            time.sleep(pause)
+            head = self._ours()
+            if head is not None:
+                return {}, head
+
+    def _send_last(self) -> Answer:
+        """One attempt, with the condition that the key is free unless the store said that it knows no conditions."""
+        refused = self._send_once(self._repository.conditional)
+        if self._repository.conditional and isinstance(refused, Refusal) and refused.not_implemented:
+            self._repository.conditional = False
+            return self._send_once(False)
+        return refused
+
+    def _send_once(self, conditional: bool) -> Answer:
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if conditional else {}
+        if self._parts is None:
+            data = bytes(self._buffer)
+            request = {**checked_body(data, md5(data)), **self._facts(), **condition}
+            return self._client.ask("put_object", "publishing", self.key, attempts=1, **request)
+        request = {"UploadId": self._parts.upload_id, "MultipartUpload": {"Parts": self._list}, **condition}
+        return self._client.ask("complete_multipart_upload", "publishing", self.key, attempts=1, **request)
+
+    def _ours(self) -> dict[str, Any] | None:
+        """HEAD's answer when the object there is the one of this upload, whole."""
+        head = self._repository.head(self.key)
+        if head is None:
+            return None
+        # rclone gives metadata keys back in another case.
+        marks = {name.lower(): value for name, value in (head.get("Metadata") or {}).items()}
+        if _MARK in marks and marks[_MARK] != self._mark:
+            return None
+        if int(head.get("ContentLength") or 0) != self._size_bytes:
+            if _MARK in marks:
+                raise self._fault(f"{self._size_bytes} bytes were sent, the store holds {head.get('ContentLength')}")
+            return None
+        if _MARK not in marks:
+            # A store that drops metadata: only the bytes can tell.
+            self._read_back()
+        return head
+
+    def _matches(self, answer: dict[str, Any], head: dict[str, Any]) -> bool:
+        """Whether checksums of the store's own say that it holds what was sent; where they cannot, it has to be read back."""
+        etags = {plain_etag(answer), plain_etag(head)}
+        if self._parts is None:
+            return md5(bytes(self._buffer)).hex() in etags
+        if self._parts.unconfirmed:
+            return False
+        # Every part is confirmed, and was named by its ETag. A composite ETag of another value speaks against that.
+        return composite_etag(self._parts.digests) in etags or not plain_etag(answer).endswith(f"-{len(self._list)}")
+
+    def _read_back(self) -> None:
+        part_bytes = self._client.options.part_bytes
+        digests = self._parts.digests if self._parts is not None else [md5(bytes(self._buffer))]
+        with S3Body(self._client, self.key) as body:
+            for number, digest in enumerate(digests, 1):
+                if md5(_exactly(body, part_bytes)) != digest:
+                    raise self._fault(f"part {number} came back with other bytes than were sent")
+
+    def _exists(self) -> ObjectExists:
+        where = self._client.where(self.key)
+        return ObjectExists(f"repository {self._repository.name!r} already holds an object of that key", where, "It was left as it is.")
+
+    def _fault(self, what: str) -> RepositoryError:
+        next_step = "The store or something before it damages data: do not trust it before that is found."
+        return RepositoryError(f"repository {self._repository.name!r}: {what}", self._client.where(self.key), next_step)
+
+
+def _exactly(body: S3Body, size: int) -> bytes:
+    """Up to `size` bytes, fewer only at the end."""
+    pieces = []
+    while size:
+        piece = body.read(min(size, 1024 * 1024))
+        if not piece:
+            break
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
