@@ -20,7 +20,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.ciphertex
     WrongKeyError,
     read_key,
 )
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.relations import compose, find_table, identifier
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.relations import compose, find_table, identifier, literal
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import many
 
@@ -31,7 +31,7 @@ __all__ = ["Decrypt"]
 
 _COUNT = "SELECT count(*), count({column}) FROM {table}"
 _VALUES = "SELECT {value}, {aad} FROM {table} WHERE {column} IS NOT NULL"
-_SAMPLE = " ORDER BY pg_catalog.random() LIMIT %(limit)s"
+_SAMPLE = " ORDER BY pg_catalog.random() LIMIT {limit}"
 
 
 class Decrypt(Check):
@@ -103,15 +103,14 @@ class Decrypt(Check):
         wanted = ("bytea",) if self.encoding == "raw" else ("text", "character varying", "character", "bytea")
         if column.base not in wanted:
             raise ConfigurationError(f"{self.column} is {column.type}, needed is {' or '.join(wanted)}", str(table), "See encoding.")
-        row = conn.execute(compose(_COUNT, column=identifier(column.name), table=table.identifier)).fetchone()
-        assert row is not None
-        return row[0], row[1]
+        [(rows, values)] = conn.execute(compose(_COUNT, column=identifier(column.name), table=table.identifier))
+        return rows, values
 
     def _values(self, conn: Connection[Any], sampled: bool) -> Iterator[tuple[bytes, bytes | None]]:
         """Values and their associated data as bytes, streamed."""
         table = find_table(conn, self.table)
         column = table.column(self.column, conn)
-        aad = compose("%(aad)s::pg_catalog.bytea")
+        aad = compose("{aad}::pg_catalog.bytea", aad=literal(None if self.aad is None else self.aad.encode()))
         if self.aad_column is not None:
             aad_column = table.column(self.aad_column, conn)
             aad = compose(_bytes_of(aad_column.base), column=identifier(aad_column.name))
@@ -121,10 +120,11 @@ class Decrypt(Check):
             aad=aad,
             table=table.identifier,
             column=identifier(column.name),
+            limit=literal(self.limit),
         )
         with conn.cursor(name="lifeboat_decrypt", binary=True) as cursor:
             cursor.itersize = 500
-            cursor.execute(statement, {"aad": None if self.aad is None else self.aad.encode(), "limit": self.limit})
+            cursor.execute(statement)
             yield from cursor
 
     def _try(self, cipher: Cipher, value: bytes, aad: bytes | None, tally: _Tally) -> None:

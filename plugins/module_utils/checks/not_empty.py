@@ -44,5 +44,5 @@ class NotEmpty(Check):
         except RelationMissing as error:
             # A table that is not there is as empty as can be: that is an answer, not a check that could not run.
             return [error.what]
-        row = conn.execute(compose("SELECT EXISTS (SELECT FROM {table})", table=table.identifier)).fetchone()
-        return [] if row == (True,) else [f"{written} has no row"]
+        [(filled,)] = conn.execute(compose("SELECT EXISTS (SELECT FROM {table})", table=table.identifier))
+        return [] if filled else [f"{written} has no row"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.relations import compose, find_table, identifier, join
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.relations import compose, find_table, identifier, join, literal
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -96,5 +96,5 @@ class Numbering:
         return self._offenders(_DUPLICATES)
 
     def _offenders(self, template: str) -> list[tuple[list[Any], int, int]]:
-        statement = compose(template, numbered=self._numbered, shown=compose(str(SHOWN)))
+        statement = compose(template, numbered=self._numbered, shown=literal(SHOWN))
         return [(key, int(first), int(last)) for key, first, last in self._conn.execute(statement)]

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options as take
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, Check, CheckResult, Restored
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.relations import compose, find_table, identifier
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.relations import compose, find_table, identifier, literal
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import duration, many
 
@@ -28,10 +28,10 @@ _MOMENTS = {
 # max() with a plain comparison finds the newest row through an index; infinity is no moment. The age is taken by the
 # server, since Python's datetime ends at the year 9999.
 _NEWEST = """
-    SELECT extract(epoch FROM %(snapshot)s - max({moment})) FROM {table}
-    WHERE {moment} <= %(latest)s AND {moment} > '-infinity'
+    SELECT extract(epoch FROM {snapshot} - max({moment})) FROM {table}
+    WHERE {moment} <= {latest} AND {moment} > '-infinity'
 """
-_LATER = "SELECT count(*) FROM {table} WHERE {moment} > %(latest)s"
+_LATER = "SELECT count(*) FROM {table} WHERE {moment} > {latest}"
 
 
 class Recent(Check):
@@ -56,18 +56,17 @@ class Recent(Check):
         column = table.column(self.column, restored.conn)
         if column.base not in _MOMENTS:
             raise ConfigurationError(f"{self.column} is {column.type}, not a moment or a date", str(table), "For others use an sql check.")
-        moment = compose(_MOMENTS[column.base], column=identifier(column.name), zone=compose("%(zone)s::pg_catalog.text"))
-        values = {"snapshot": restored.snapshot_at, "latest": restored.snapshot_at + CLOCK_TOLERANCE, "zone": self.time_zone}
-        newest = restored.conn.execute(compose(_NEWEST, moment=moment, table=table.identifier), values).fetchone()
-        later = restored.conn.execute(compose(_LATER, moment=moment, table=table.identifier), values).fetchone()
-        assert newest is not None and later is not None
-        age_seconds = None if newest[0] is None else float(newest[0])
+        moment = compose(_MOMENTS[column.base], column=identifier(column.name), zone=literal(self.time_zone))
+        latest = literal(restored.snapshot_at + CLOCK_TOLERANCE)
+        snapshot = literal(restored.snapshot_at)
+        [(age,)] = restored.conn.execute(compose(_NEWEST, moment=moment, table=table.identifier, snapshot=snapshot, latest=latest))
+        [(later,)] = restored.conn.execute(compose(_LATER, moment=moment, table=table.identifier, latest=latest))
 
         expected = f"a row at most {duration(self.max_age_seconds)} old at {restored.snapshot_at:%Y-%m-%d %H:%M} UTC, the snapshot's moment"
         detail = ""
-        if later[0]:
-            detail = f"left out: {many(later[0], 'row')} after the snapshot; a clock is wrong, or the column is not when a row was written"
-        if age_seconds is None:
+        if later:
+            detail = f"left out: {many(later, 'row')} after the snapshot; a clock is wrong, or the column is not when a row was written"
+        if age is None:
             return CheckResult(self.name, FAILED, expected, "no row from before the snapshot", detail)
-        verdict = PASSED if age_seconds <= self.max_age_seconds else FAILED
-        return CheckResult(self.name, verdict, expected, f"the newest row is {duration(max(age_seconds, 0))} old", detail)
+        verdict = PASSED if age <= self.max_age_seconds else FAILED
+        return CheckResult(self.name, verdict, expected, f"the newest row is {duration(max(float(age), 0))} old", detail)

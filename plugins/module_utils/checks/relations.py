@@ -18,9 +18,9 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect
 
 if TYPE_CHECKING:
     from psycopg import Connection
-    from psycopg.sql import Composable, Composed, Identifier
+    from psycopg.sql import Composable, Composed, Identifier, Literal
 
-__all__ = ["Column", "RelationMissing", "Table", "compose", "find_table", "identifier", "join"]
+__all__ = ["Column", "RelationMissing", "Table", "compose", "find_table", "identifier", "join", "literal"]
 
 _READABLE = {"r": "table", "p": "partitioned table", "m": "materialised view", "v": "view"}
 _SYSTEM_SCHEMAS = ("pg_catalog", "information_schema", "pg_toast")
@@ -69,8 +69,17 @@ def identifier(*parts: str) -> Identifier:
     return quoted
 
 
+def literal(value: Any) -> Literal:
+    """A value, written by libpq's own rules, for `compose`."""
+    written: Literal = _sql().Literal(value)
+    return written
+
+
 def compose(statement: str, **parts: Composable) -> Composed:
-    """A statement with identifiers (or other composed parts) in the places of `{names}`."""
+    """A statement with identifiers, literals and other composed parts in the places of `{names}`.
+
+    Execute it without parameters: psycopg looks for placeholders in quoted identifiers, too, and a table may be called `%s`.
+    """
     composed: Composed = _sql().SQL(statement).format(**parts)
     return composed
 
@@ -141,11 +150,10 @@ def _parts(conn: Connection[Any], written: str) -> list[str]:
     invalid = psycopg().errors.InvalidParameterValue
     try:
         with conn.transaction():
-            row = conn.execute("SELECT pg_catalog.parse_ident(%s)", (written,)).fetchone()
+            [(parts,)] = conn.execute("SELECT pg_catalog.parse_ident(%s)", (written,))
     except invalid:
         raise ConfigurationError(f"{written} is not a name as PostgreSQL writes it", "", _quotes(written)) from None
-    assert row is not None
-    return list(row[0])
+    return list(parts)
 
 
 def _quotes(written: str) -> str:

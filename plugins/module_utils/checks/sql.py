@@ -7,6 +7,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ class Sql(Check):
         if not rows:
             return CheckResult(self.name, FAILED, _shown(self.expect), "no row")
         found = rows[0][0]
-        return CheckResult(self.name, PASSED if same(self.expect, found) else FAILED, _shown(self.expect), _shown(plain(found)))
+        return CheckResult(self.name, PASSED if same(self.expect, found) else FAILED, _shown(self.expect), _shown(_exact(found)))
 
 
 def query_rows(conn: Connection[Any], query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -100,7 +101,11 @@ def same(expected: Any, found: Any) -> bool:
     left, right = _number(expected), _number(found)
     if left is not None and right is not None and not (isinstance(expected, str) and isinstance(found, str)):
         return left == right
-    return str(expected) == str(plain(found))
+    return str(expected) == str(_exact(found))
+
+
+def _exact(value: Any) -> Any:
+    return value if isinstance(value, decimal.Decimal) else plain(value)
 
 
 def plain(value: Any) -> Any:
@@ -135,5 +140,8 @@ def _number(value: Any) -> decimal.Decimal | None:
 
 
 def _shown(value: Any) -> str:
-    text = " ".join(str(value).split()) if isinstance(value, str) else repr(value)
+    """One line for people: JSON, but a text without quotes and a number with all its digits."""
+    if isinstance(value, decimal.Decimal):
+        value = str(value)
+    text = " ".join(value.split()) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 200 else text[:199] + "…"
