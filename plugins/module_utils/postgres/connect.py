@@ -1,0 +1,221 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A session with PostgreSQL: who logs in where, with every setting pinned that could cut it short or change what it reads.
+
+The same login serves psycopg and PostgreSQL's own programs (`programs.py`), which get it as `--dbname=<conninfo>`: a
+database may be called `x host=evil`, `-c` or `$(date)`, and only a quoted conninfo keeps that a name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils import deps, options
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, DatabaseError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.faults import connection_fault, first_line
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+__all__ = ["OLDEST_MAJOR", "Login", "ServerFacts", "database_errors", "open_connection", "psycopg", "server_facts"]
+
+OLDEST_MAJOR = 14
+CONNECT_TIMEOUT_SECONDS = 15
+
+# Where servers put their sockets: a client library that was built elsewhere has another default than this host's server.
+_SOCKET_DIRECTORIES = ("/var/run/postgresql", "/run/postgresql", "/tmp")  # noqa: S108
+
+# A role or a database may carry any of these (ALTER ROLE … SET); one that is not pinned ends the session that holds the
+# snapshot (docs/postgres-notes.md#timeouts), hides rows (#row-level-security) or changes how a value is written (#pinned-settings).
+_PINNED = {
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "transaction_timeout": "0",
+    "row_security": "off",
+    "search_path": "pg_catalog",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "xmloption": "content",
+    "quote_all_identifiers": "off",
+    "standard_conforming_strings": "on",
+    "jit": "off",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+}
+_SINCE = {"transaction_timeout": 170000}
+
+
+@dataclass(frozen=True)
+class Login:
+    """Who logs in where. An empty `host` is the Unix socket in `unix_socket`, or where this host's server has it."""
+
+    host: str = ""
+    port: int = 5432
+    user: str = "postgres"
+    password: str = field(default="", repr=False)
+    unix_socket: str = ""
+    dbname: str = "postgres"
+    ssl_mode: str = ""
+    ca_cert: str = ""
+
+    @classmethod
+    def from_options(cls, given: Mapping[str, Any], where: str = "login") -> Login:
+        """Read `login_host`, `login_port`, `login_user`, `login_password`, `login_unix_socket`, `login_db`, `ssl_mode`
+        and `ca_cert`, as community.postgresql spells them; `login_db` is the one that must be there.
+
+        Raises `ConfigurationError`. A password in the environment (`PGPASSWORD`) is taken when none is given, so that
+        psycopg and the client programs log in alike.
+        """
+        host = options.text(given, "login_host", where, "")
+        unix_socket = options.text(given, "login_unix_socket", where, "")
+        if unix_socket and host not in ("", "localhost"):
+            raise ConfigurationError("login_host and login_unix_socket name two servers", where, "Give the one that the database is on.")
+        return cls(
+            host="" if unix_socket else host,
+            port=options.integer(given, "login_port", where, 5432, minimum=1, maximum=65535),
+            user=options.text(given, "login_user", where, "postgres"),
+            password=options.text(given, "login_password", where, "") or os.environ.get("PGPASSWORD", ""),
+            unix_socket=unix_socket,
+            dbname=options.text(given, "login_db", where),
+            ssl_mode=options.text(given, "ssl_mode", where, ""),
+            ca_cert=options.text(given, "ca_cert", where, ""),
+        )
+
+    def for_database(self, dbname: str) -> Login:
+        """The same login to another database of the server."""
+        return replace(self, dbname=dbname)
+
+    @property
+    def place(self) -> str:
+        """Where, in words for a message."""
+        socket = f"socket in {self._socket_directory() or 'the default place'}, port {self.port}"
+        server = f"{self.host}:{self.port}" if self.host else socket
+        return f"database {self.dbname!r} on {server}"
+
+    def conninfo(self, application_name: str, **more: Any) -> str:
+        """The login as libpq's connection string, without the password; `more` adds or overrides libpq's parameters.
+
+        What it names is final: no PGHOSTADDR or PGOPTIONS of the environment leads elsewhere or changes the session.
+        """
+        parameters: dict[str, Any] = {
+            "host": self.host or self._socket_directory() or None,
+            "hostaddr": "",
+            "port": self.port,
+            "user": self.user,
+            "dbname": self.dbname,
+            "application_name": application_name,
+            "options": "",
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            # The session that holds the snapshot is silent for as long as the dump takes; a firewall forgets silent ones.
+            "keepalives_idle": 60,
+            "sslmode": self.ssl_mode or None,
+            "sslrootcert": self.ca_cert or None,
+        }
+        parameters.update(more)
+        psycopg()
+        conninfo = deps.load("psycopg.conninfo", package="psycopg", debian="python3-psycopg")
+        return str(conninfo.make_conninfo(**parameters))
+
+    def _socket_directory(self) -> str:
+        if self.host or self.unix_socket:
+            return self.unix_socket
+        name = f".s.PGSQL.{self.port}"
+        return next((directory for directory in _SOCKET_DIRECTORIES if Path(directory, name).exists()), "")
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """`version` as the server writes it ("18.6 (Debian …)"), `version_num` 180006, `major` 18.
+
+    `system_identifier` is "" where the login may not read it. `in_recovery`: a standby.
+    """
+
+    version: str
+    version_num: int
+    major: int
+    system_identifier: str
+    in_recovery: bool
+
+
+@functools.lru_cache(maxsize=1)
+def psycopg() -> ModuleType:
+    """The library psycopg; raises `MissingTool`."""
+    return deps.load("psycopg", minimum="3.1", package="psycopg", debian="python3-psycopg")
+
+
+def open_connection(login: Login, *, application_name: str, autocommit: bool = True, **more: Any) -> Connection[Any]:
+    """A session with every timeout at zero, row security off and pinned ways of writing values.
+
+    `more` are libpq parameters. Raises `DatabaseError` with the next step, `MissingTool` without psycopg.
+    """
+    library = psycopg()
+    conninfo = login.conninfo(application_name, **more)
+    secret = {"password": login.password} if login.password else {}
+    try:
+        connection: Connection[Any] = library.connect(conninfo, autocommit=True, **secret)
+    except library.Error as error:
+        raise connection_fault(error, login.place, login.user, login.dbname) from None
+    try:
+        with database_errors(login.place):
+            _pin(connection)
+            connection.autocommit = autocommit
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _pin(connection: Connection[Any]) -> None:
+    version_num = connection.info.server_version
+    if version_num < OLDEST_MAJOR * 10000:
+        raise DatabaseError(
+            f"the server is PostgreSQL {connection.info.parameter_status('server_version')}",
+            next_step=f"This collection knows {OLDEST_MAJOR} and newer.",
+        )
+    settings = {name: value for name, value in _PINNED.items() if version_num >= _SINCE.get(name, 0)}
+    # A SQL_ASCII database holds bytes of no declared encoding: Latin-1 carries each of them there and back unharmed.
+    encoding = connection.info.parameter_status("server_encoding")
+    settings["client_encoding"] = "LATIN1" if encoding == "SQL_ASCII" else "UTF8"
+    connection.execute(
+        "SELECT pg_catalog.set_config(s.name, s.value, false)"
+        " FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[])) AS s(name, value)",
+        (list(settings), list(settings.values())),
+    )
+
+
+def server_facts(connection: Connection[Any]) -> ServerFacts:
+    """What server this is; raises `DatabaseError`."""
+    with database_errors():
+        row = connection.execute(
+            "SELECT pg_catalog.current_setting('server_version'), pg_catalog.current_setting('server_version_num')::int,"
+            " pg_catalog.pg_is_in_recovery(),"
+            " pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
+        ).fetchone()
+        assert row is not None
+        identifier = ""
+        if row[3]:
+            found = connection.execute("SELECT system_identifier::text FROM pg_catalog.pg_control_system()").fetchone()
+            identifier = found[0] if found else ""
+    return ServerFacts(row[0], row[1], row[1] // 10000, identifier, row[2])
+
+
+@contextlib.contextmanager
+def database_errors(where: str = "", next_step: str = "", kind: type[DatabaseError] = DatabaseError) -> Iterator[None]:
+    """Turn psycopg's errors inside the block into `kind`, with the server's first line as what happened."""
+    library = psycopg()
+    try:
+        yield
+    except library.Error as error:
+        raise kind(first_line(error), where, next_step) from error

@@ -1,0 +1,230 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PostgreSQL's own programs: found for the server's major version, asked what they can do, called by argument lists.
+
+Another major version is never used: a newer pg_dump writes what the server's own pg_restore refuses, an older one
+refuses the server (docs/postgres-notes.md#same-major).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, MissingTool, RestoreError
+
+__all__ = ["SAFE_MINORS", "ArchiveListing", "Initdb", "PgDump", "PgRestore", "PostgresServer", "Program", "find_program"]
+
+_DIRECTORIES = (
+    "/usr/lib/postgresql/{}/bin",
+    "/usr/pgsql-{}/bin",
+    "/opt/homebrew/opt/postgresql@{}/bin",
+    "/usr/local/opt/postgresql@{}/bin",
+    "/usr/local/pgsql-{}/bin",
+    "/usr/local/pgsql/bin",
+    "/usr/local/bin",
+)
+_SERVER_PROGRAMS = ("initdb", "postgres", "pg_ctl", "pg_controldata", "pg_resetwal", "pg_checksums")
+
+SAFE_MINORS: Mapping[int, int] = {14: 24, 15: 19, 16: 15, 17: 11, 18: 6}
+"""The first minor versions without the holes that a hostile source database can use (docs/postgres-notes.md#safe-minors)."""
+
+
+def find_program(name: str, major: int, bin_dir: str | os.PathLike[str] | None = None) -> Path:
+    """The program of exactly this major version: in `bin_dir` when given, else in the usual places, else on PATH.
+
+    Raises `MissingTool` naming the package and what was found instead.
+    """
+    package = f"postgresql-{major}" if name in _SERVER_PROGRAMS else f"postgresql-client-{major}"
+    if bin_dir is not None:
+        candidates = [Path(bin_dir, name)]
+    else:
+        candidates = [Path(pattern.format(major), name) for pattern in _DIRECTORIES]
+        on_path = shutil.which(name)
+        if on_path:
+            candidates.append(Path(on_path))
+    others = []
+    for candidate in candidates:
+        if not candidate.is_file() or not os.access(candidate, os.X_OK):
+            continue
+        version = _version_of(candidate)
+        if version is not None and version[0] == major:
+            return candidate.absolute()
+        others.append(f"{candidate} is {'of an unknown version' if version is None else _dotted(version)}")
+    where = "; ".join(others) if others else f"looked in {bin_dir}" if bin_dir is not None else ""
+    raise MissingTool(
+        f"there is no {name} of PostgreSQL {major}, the server's own major version",
+        where,
+        f"Install {package}, or give its directory as bin_dir.",
+    )
+
+
+class Program:
+    """One program of one major version; `version` is "18.6", `warnings` what the operator should know about it."""
+
+    name = ""
+
+    def __init__(self, major: int, bin_dir: str | os.PathLike[str] | None = None) -> None:
+        self.path = find_program(self.name, major, bin_dir)
+        found = _version_of(self.path)
+        assert found is not None
+        self.major, self.minor = found
+        self.version = _dotted(found)
+        self._help: str | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        safe = SAFE_MINORS.get(self.major)
+        if safe is None or self.minor is None or self.minor >= safe:
+            return ()
+        holes = "has holes that a hostile source database can use (CVE-2025-8714 and later)"
+        return (f"{self.name} {self.version} {holes}: update to {self.major}.{safe} or newer ({self.path}).",)
+
+    def knows(self, option: str) -> bool:
+        """Whether this build's `--help` lists the option."""
+        if self._help is None:
+            self._help = _run([str(self.path), "--help"])
+        return re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", self._help) is not None
+
+
+class PgDump(Program):
+    """`pg_dump` into a pipe, custom format: the only one that streams, lists and restores selectively."""
+
+    name = "pg_dump"
+
+    def argv(self, conninfo: str, *, snapshot_id: str, lock_wait_timeout_seconds: float = 10.0, extra: Sequence[str] = ()) -> list[str]:
+        """Dump what `snapshot_id` shows, uncompressed, to standard output.
+
+        Every table is locked by the snapshot's session already, so a lock that is not had at once is not to be had as
+        long as the snapshot lives: a short wait, then a new snapshot (docs/postgres-notes.md#lock-queue).
+
+        Uncompressed, since zstd behind it is faster and better than pg_dump's own zlib; never with
+        `--enable-row-security`, which leaves rows out with exit status 0.
+        """
+        argv = [
+            str(self.path),
+            f"--dbname={conninfo}",
+            "--no-password",
+            "--format=custom",
+            "--compress=0",
+            f"--snapshot={snapshot_id}",
+            f"--lock-wait-timeout={max(1, round(lock_wait_timeout_seconds * 1000))}",
+        ]
+        # Since 18 a dump can carry the planner's statistics; the drill makes its own, and times them.
+        if self.knows("--no-statistics"):
+            argv.append("--no-statistics")
+        return [*argv, *extra]
+
+
+class PgRestore(Program):
+    """`pg_restore` of a custom-format archive into a database."""
+
+    name = "pg_restore"
+
+    def argv(
+        self, conninfo: str, archive: str | os.PathLike[str] | None, *, jobs: int = 1, create: bool = False, extra: Sequence[str] = ()
+    ) -> list[str]:
+        """Restore `archive` (None: standard input, one job) over the login of `conninfo`.
+
+        With `create`, `conninfo` names any database to start from, and the archive's own is made from `template0` with
+        its locale and its ALTER DATABASE settings. Goes on after an error: count them with `restore_errors.parse`.
+        Tablespaces and subscriptions of production are left out: a throwaway server has neither place nor way for them.
+        """
+        if jobs < 1 or (archive is None and jobs > 1):
+            raise ConfigurationError(f"pg_restore cannot run {jobs} jobs", next_step="One job from a stream, one or more from a file.")
+        argv = [str(self.path), f"--dbname={conninfo}", "--no-password", f"--jobs={jobs}", "--no-tablespaces", "--no-subscriptions"]
+        if create:
+            argv.append("--create")
+        if self.knows("--no-statistics"):
+            argv.append("--no-statistics")
+        argv += extra
+        if archive is not None:
+            argv += ["--", os.fspath(archive)]
+        return argv
+
+    def contents(self, archive: str | os.PathLike[str]) -> ArchiveListing:
+        """What the archive says it holds; raises `RestoreError`. It proves nothing: a cut archive lists as a whole one."""
+        command = [str(self.path), "--list", "--", os.fspath(archive)]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=_c_locale(), check=False)
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise RestoreError(f"pg_restore cannot read the archive: {said[-1] if said else done.returncode}", os.fspath(archive))
+        return ArchiveListing(done.stdout.decode(errors="replace"))
+
+
+class ArchiveListing:
+    """A table of contents (`pg_restore --list`): `entries` are its lines, `header` its comments by name."""
+
+    def __init__(self, text: str) -> None:
+        lines = text.splitlines()
+        self.entries = tuple(line for line in lines if line and not line.startswith(";"))
+        pairs = (line.lstrip("; ").partition(": ") for line in lines if line.startswith(";"))
+        self.header = {name.strip(): value.strip() for name, separator, value in pairs if separator}
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """The extensions that the restore will create."""
+        found = (re.match(r"\d+; \d+ \d+ EXTENSION - (.+) $", line) for line in self.entries)
+        return tuple(match.group(1) for match in found if match)
+
+    def count(self, kind: str) -> int:
+        """How many entries of a kind there are, e.g. `TABLE DATA`."""
+        return sum(1 for line in self.entries if re.match(rf"\d+; \d+ \d+ {re.escape(kind)} ", line))
+
+
+class Initdb(Program):
+    """`initdb`: makes a data directory. Never as root."""
+
+    name = "initdb"
+
+    def argv(self, directory: str | os.PathLike[str], *, superuser: str = "postgres", extra: Sequence[str] = ()) -> list[str]:
+        """A cluster without anything on disk being synced; `extra` brings encoding, locale and the rest."""
+        argv = [str(self.path), "--pgdata", os.fspath(directory), f"--username={superuser}", "--no-sync", "--no-instructions"]
+        return [*argv, *extra]
+
+
+class PostgresServer(Program):
+    """`postgres`, the server itself. Never as root."""
+
+    name = "postgres"
+
+    def argv(self, directory: str | os.PathLike[str], settings: Mapping[str, str]) -> list[str]:
+        """Run in the foreground with `settings` on the command line, where no file of the directory overrides them."""
+        argv = [str(self.path), "-D", os.fspath(directory)]
+        for name, value in settings.items():
+            argv += ["-c", f"{name}={value}"]
+        return argv
+
+
+def _version_of(program: Path) -> tuple[int, int | None] | None:
+    """Major and minor ("19beta1" has no minor), or None when it does not say."""
+    try:
+        said = _run([str(program), "--version"])
+    except MissingTool:
+        return None
+    match = re.search(r"\s(\d+)(?:\.(\d+))?", said)
+    if match is None:
+        return None
+    return int(match.group(1)), None if match.group(2) is None else int(match.group(2))
+
+
+def _dotted(version: tuple[int, int | None]) -> str:
+    return str(version[0]) if version[1] is None else f"{version[0]}.{version[1]}"
+
+
+def _run(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=_c_locale(), timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MissingTool(f"{command[0]} does not run: {error}") from None
+    if done.returncode:
+        raise MissingTool(f"{command[0]} does not run: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout.decode(errors="replace")
+
+
+def _c_locale() -> dict[str, str]:
+    return {**os.environ, "LC_ALL": "C"}

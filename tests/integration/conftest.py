@@ -1,0 +1,9 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Servers that every integration test may ask for; each starts once, when the first test wants it."""
+
+from __future__ import annotations
+
+from support.clusters import postgres, postgres15, postgres18
+
+__all__ = ["postgres", "postgres15", "postgres18"]
