@@ -47,7 +47,7 @@ class Source:
 GOOD = Case("healthy backup", "passed", "")
 
 SOURCES = (
-    Source("rows-lost", "with a pg_dump that drops one table's rows", loses="public.customers"),
+    Source("rows-lost", "with a pg_dump that drops one table's rows", loses="public.order_lines"),
     Source(
         "gap",
         "of a shop that lost an invoice",
@@ -68,7 +68,7 @@ CASES = (
     Case("flipped bit", "failed", r"database\.dump.*(digest|sha-?256)", damage=damage.flip_bit),
     Case("missing volume", "failed", r"database\.dump\.zst\.age\.001.*(missing|not there|no object)", damage=damage.remove_volume),
     Case("wrong identity", "failed", r"identity.*does not open", changes={"identity_file": "stranger_identity_file"}),
-    Case("one table's rows lost", "failed", r"customers", asset="rows-lost"),
+    Case("one table's rows lost", "failed", r"order_lines", asset="rows-lost"),
     Case("wrong master key", "failed", r"decrypt", changes={"master_key_file": "stranger_master_key_file"}),
     Case("invoice gap", "failed", r"invoices.*4711|4711.*invoices", asset="gap"),
     Case("float money column", "failed", r"total_cents.*double precision", asset="float"),

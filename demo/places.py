@@ -107,8 +107,10 @@ def remove_tree(root: Path) -> None:
 def server_account() -> Account:
     """Ourselves, or as root another existing account: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
-        own = pwd.getpwuid(os.geteuid())
-        return Account(own.pw_name, own.pw_uid, own.pw_gid)
+        name = f"user{os.geteuid()}"
+        with contextlib.suppress(KeyError):
+            name = pwd.getpwuid(os.geteuid()).pw_name
+        return Account(name, os.geteuid(), os.getegid())
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
             entry = pwd.getpwnam(name)

@@ -39,9 +39,9 @@ class Plan:
             {"gapless": {"table": "invoices", "column": "number", "group_by": ["year"]}},
             {"integer": {"table": "orders", "columns": ["total_cents"]}},
             {"integer": {"table": "invoices", "columns": ["total_cents"]}},
-            {"not_empty": {"table": "customers"}},
-            {"recent": {"table": "orders", "column": "placed_at", "within": "15m"}},
-            {"decrypt": {"table": "customers", "column": "secret", "key_file": str(master_key_file)}},
+            {"not_empty": {"tables": ["customers", "products"]}},
+            {"recent": {"table": "orders", "column": "placed_at", "max_age": "15m"}},
+            {"decrypt": {"table": "customers", "column": "secret", "key_file": str(master_key_file), "matches": "tax id [0-9]{11}"}},
         ]
 
     def offsite(self, read_only: bool) -> dict[str, Any]:

@@ -41,8 +41,8 @@ def run_playbook(name: str, variables: Mapping[str, Any], home: Path) -> Iterato
     """
     variables_file = home / f"{name}.json"
     variables_file.write_text(json.dumps(variables), encoding="utf-8")
-    python = Path(sys.executable)
-    argv = [str(python.with_name("ansible-playbook")), str(PLAYBOOKS / f"{name}.yml"), "-i", "localhost,", "-e", f"@{variables_file}"]
+    # By module, not by its script: the script's first line names an interpreter, and has room for 127 bytes only.
+    argv = [sys.executable, "-m", "ansible", "playbook", str(PLAYBOOKS / f"{name}.yml"), "-i", "localhost,", "-e", f"@{variables_file}"]
     moment = time.monotonic()
     answered = 0
     with open(home / f"{name}.err", "w+b") as faults:

@@ -1,0 +1,279 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The demo, end to end: with nothing but wheels, as root and as an ordinary user at the same time, and interrupted."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[3]
+SYSTEM_DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+HIDDEN = ("age", "zstd", "gpg", "pg_", "psql", "postgres", "initdb", "rclone", "unzstd", "zstdmt")
+NOBODY = 65534
+CASES = {
+    "healthy backup": "passed",
+    "untouched copy": "passed",
+    "truncated artifact": "failed",
+    "flipped bit": "failed",
+    "missing volume": "failed",
+    "wrong identity": "failed",
+    "one table's rows lost": "failed",
+    "wrong master key": "failed",
+    "invoice gap": "failed",
+    "float money column": "failed",
+}
+
+
+@dataclass
+class Demo:
+    """A demo that runs or ran: its process, the directory it was started in, and what it printed."""
+
+    process: subprocess.Popen[str]
+    folder: Path
+    output: str = ""
+
+    def wait(self) -> Demo:
+        self.output += self.process.communicate(timeout=600)[0]
+        return self
+
+    def report(self) -> dict[str, Any]:
+        return json.loads((self.folder / ".demo" / "report.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Copies of Python, the collection and the demo that every user can read, and a PATH without backup tools."""
+
+    python: Path
+    environment: dict[str, str]
+    demo: Path
+
+    def start(self, folder: Path, user: int | None = None, *arguments: str) -> Demo:
+        folder.mkdir()
+        become: dict[str, Any] = {}
+        if user is not None:
+            os.chown(folder, user, user)
+            become = {"user": user, "group": user, "extra_groups": []}
+        process = subprocess.Popen(
+            [str(self.python), "-u", str(self.demo / "run.py"), *arguments],
+            cwd=folder,
+            env={**self.environment, "HOME": str(folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **become,
+        )
+        return Demo(process, folder)
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    root = Path(subprocess.run(["mktemp", "-d", "/tmp/demo-stage-XXXXXX"], capture_output=True, text=True, check=True).stdout.strip())
+    root.chmod(0o755)
+    try:
+        python = _readable_python(root)
+        collection = root / "collections" / "ansible_collections" / "lifeboat" / "postgres"
+        for part in ("plugins", "meta", "galaxy.yml"):
+            _copy(CHECKOUT / part, collection / part)
+        _copy(CHECKOUT / "demo", root / "demo")
+        environment = {
+            "PATH": f"{python.parent}:{_path_without_backup_tools(root)}",
+            "PYTHONPATH": str(root / "collections"),
+            "ANSIBLE_COLLECTIONS_PATH": str(root / "collections"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "LANG": "C.UTF-8",
+        }
+        yield Stage(python, environment, root / "demo")
+    finally:
+        shutil.rmtree(root)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def left_behind() -> Iterator[None]:
+    """Whatever the demos leave: processes (they would become ours) and directories. Looked for when all tests are done."""
+    set_child_subreaper = 36
+    ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
+    before = _remains()
+    yield
+    assert _remains() == before
+
+
+@pytest.fixture(scope="module")
+def demos(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Demo]:
+    """One demo as ourselves and, when we are root, one as an ordinary user beside it."""
+    base = _open_to_all(tmp_path_factory)
+    started = {"ourselves": stage.start(base / "ourselves")}
+    if os.geteuid() == 0:
+        started["ordinary user"] = stage.start(base / "ordinary", NOBODY)
+    return {name: demo.wait() for name, demo in started.items()}
+
+
+@pytest.mark.parametrize("who", ["ourselves", pytest.param("ordinary user", marks=pytest.mark.needs("root"))])
+class TestDemo:
+    def test_every_expectation_holds(self, demos: dict[str, Demo], who: str) -> None:
+        demo = demos[who]
+        assert demo.process.returncode == 0, demo.output
+        assert {case["name"]: case["verdict"] for case in demo.report()["cases"]} == CASES
+
+    def test_every_case_says_why_and_how_long(self, demos: dict[str, Demo], who: str) -> None:
+        for case in demos[who].report()["cases"]:
+            assert {"name", "expected", "verdict", "reason", "seconds"} <= set(case)
+            assert case["expected"] == case["verdict"]
+            assert case["reason"]
+            assert case["seconds"] > 0
+
+    def test_the_healthy_drill_is_measured(self, demos: dict[str, Demo], who: str) -> None:
+        drill = demos[who].report()["drill"]
+        assert drill["verdict"] == "passed"
+        assert drill["objective"]["met"] is True
+        assert 0 < drill["service_ready_seconds"] <= drill["verified_seconds"] < 300
+        assert 0 < drill["rpo_seconds"] < 300
+        assert drill["teardown"]["complete"] is True
+        assert drill["isolation"]["isolated"] is True or "isolation" in drill["waived"]
+
+    def test_pages_for_people_are_written(self, demos: dict[str, Demo], who: str) -> None:
+        folder = demos[who].folder / ".demo"
+        assert {path.name for path in folder.iterdir()} == {"report.json", "report.html", "report.md"}
+        assert "<html" in (folder / "report.html").read_text(encoding="utf-8")
+        assert "RTO" in (folder / "report.md").read_text(encoding="utf-8")
+
+    def test_the_output_fits_a_terminal_and_has_no_colours_in_a_pipe(self, demos: dict[str, Demo], who: str) -> None:
+        lines = demos[who].output.splitlines()
+        assert max(map(len, lines)) <= 100
+        assert "\033" not in demos[who].output
+        assert all(any(line.startswith(name) for line in lines) for name in CASES)
+
+    def test_no_key_is_printed_or_kept(self, demos: dict[str, Demo], who: str) -> None:
+        kept = "".join(path.read_text(encoding="utf-8") for path in (demos[who].folder / ".demo").iterdir())
+        for secret in ("AGE-SECRET-KEY", "PRIVATE KEY", "tax id"):
+            assert secret not in demos[who].output + kept
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_tidies_up(stage: Stage, tmp_path: Path, number: signal.Signals) -> None:
+    demo = stage.start(tmp_path / "work")
+    assert demo.process.stdout is not None
+    for line in demo.process.stdout:
+        demo.output += line
+        if "healthy backup" in line:  # the bad backups are being taken now
+            break
+    demo.process.send_signal(number)
+    assert demo.wait().process.returncode == 130, demo.output
+    assert "Interrupted" in demo.output
+    assert not (demo.folder / ".demo").exists()
+
+
+def test_killed_its_servers_end_and_the_next_one_removes_its_directory(stage: Stage, tmp_path: Path) -> None:
+    before = _remains()
+    demo = stage.start(tmp_path / "work")
+    assert demo.process.stdout is not None
+    for line in demo.process.stdout:
+        demo.output += line
+        if "rows" in line:  # production runs
+            break
+    demo.process.kill()
+    demo.process.wait()
+    _eventually(lambda: not _orphans())
+    assert len(_remains()) == len(before) + 1
+    code = "import places; places.sweep()"
+    subprocess.run([str(stage.python), "-c", code], cwd=stage.demo, env=stage.environment, check=True)
+    assert _remains() == before
+
+
+def _remains() -> set[str]:
+    """The demo's directories, and processes that lost their parent and became ours."""
+    return {str(path) for path in Path("/tmp").glob("lifeboat-demo-*")} | {f"process {pid}" for pid in _orphans()}
+
+
+def _orphans() -> set[int]:
+    """Living children of ours that belong to a demo."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if int(parent) == os.getpid() and state != "Z" and b"lifeboat-demo-" in command:
+                found.add(int(entry.name))
+    return found
+
+
+def _eventually(condition: Any, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.05)
+
+
+def _open_to_all(factory: pytest.TempPathFactory) -> Path:
+    """A directory of pytest's, with its parents passable for the ordinary user."""
+    base = factory.mktemp("demos")
+    for folder in (base, *base.parents):
+        if folder == Path("/tmp"):
+            break
+        folder.chmod(folder.stat().st_mode | 0o011)
+    return base
+
+
+def _readable_python(root: Path) -> Path:
+    """This Python with its packages, copied below `root` where another user could not read it in its own place."""
+    _copy(Path(sys.prefix), root / "venv")
+    base = Path(sys.base_prefix)
+    if sys.prefix == sys.base_prefix or _readable(base):
+        return root / "venv" / "bin" / Path(sys.executable).name
+    _copy(base, root / "base")
+    program = root / "base" / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+    python = root / "venv" / "bin" / "python"
+    python.unlink()
+    python.symlink_to(program)
+    (root / "venv" / "pyvenv.cfg").write_text(f"home = {program.parent}\ninclude-system-site-packages = false\n")
+    return python
+
+
+def _readable(folder: Path) -> bool:
+    """Whether everybody can pass through all folders above."""
+    return all(parent.stat().st_mode & 0o005 == 0o005 for parent in (folder, *folder.parents))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A copy by hard links where that is possible, without what the demo does not need."""
+    if source.is_file():
+        shutil.copy(source, target)
+        return
+    ignored = shutil.ignore_patterns("__pycache__", "test", "ansible_collections", "sphinx", "mypy", "*.a")
+    shutil.copytree(source, target, symlinks=True, ignore=ignored, copy_function=_link_or_copy)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def _path_without_backup_tools(root: Path) -> Path:
+    """One directory of links to the system's programs, but for those that the wheels have to replace."""
+    folder = root / "bin"
+    folder.mkdir()
+    for directory in map(Path, SYSTEM_DIRECTORIES):
+        for program in directory.iterdir() if directory.is_dir() else ():
+            link = folder / program.name
+            if not program.name.startswith(HIDDEN) and not link.is_symlink():
+                link.symlink_to(program)
+    return folder
