@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, IntegrityError, LifeboatError, MissingTool
-from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import CHUNK_BYTES, FunctionStage, ProcessStage, Stage, clean_line
+from ansible_collections.lifeboat.postgres.plugins.module_utils.process_stage import ProcessStage
+from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import CHUNK_BYTES, FunctionStage, Stage, clean_line
 
 if TYPE_CHECKING:
     from types import ModuleType

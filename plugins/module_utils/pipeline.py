@@ -22,10 +22,10 @@ from types import TracebackType
 from typing import BinaryIO, cast, final
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, PipelineError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.process_stage import ProcessStage
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import (
     CHUNK_BYTES,
     FunctionStage,
-    ProcessStage,
     Stage,
     copy,
 )

@@ -40,7 +40,7 @@ def shell(name: str, script: str, **more: Any) -> ProcessStage:
     return ProcessStage(name, ["sh", "-c", script], **more)
 
 
-def drain(*stages: stages.Stage, source: Any = None) -> bytes:
+def drain(*stages: pipeline.Stage, source: Any = None) -> bytes:
     output = bytearray()
     run_through(stages, source, output.extend)
     return bytes(output)
@@ -255,7 +255,7 @@ def test_kill_is_final_and_may_be_repeated() -> None:
 
 @pytest.mark.parametrize("position", range(3))
 def test_a_missing_program_leaves_nothing_of_the_others(position: int) -> None:
-    stages_: list[stages.Stage] = [ProcessStage("dump", ENDLESS), cat()]
+    stages_: list[pipeline.Stage] = [ProcessStage("dump", ENDLESS), cat()]
     stages_.insert(position, ProcessStage("zstd", ["/nowhere/zstd"]))
     with pytest.raises(MissingTool, match=r"the program zstd was not found \(/nowhere/zstd\)"):
         drain(*stages_)

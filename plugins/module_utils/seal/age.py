@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, MissingTool, PipelineError, SealError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import Pipeline
+from ansible_collections.lifeboat.postgres.plugins.module_utils.process_stage import ProcessStage
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.age_keys import check_identity_file, identity_lines, parse_recipients
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import DamagedSeal, Opener, Sealer, WrongIdentity
-from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import FunctionStage, ProcessStage, Stage, clean_line
+from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import FunctionStage, Stage, clean_line
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -57,19 +58,12 @@ class AgeSealer(Sealer):
 
     def stage(self) -> Stage:
         if self._library is not None:
-            library, recipients = self._library, self._library_recipients()
+            library, recipients = self._library, _library_recipients(self._library, self.recipients)
             return FunctionStage("age (library)", lambda source, target: library.encrypt_io(source, target, recipients))
         argv = [self._program]
         for recipient in self.recipients:
             argv += ["-r", recipient]
         return ProcessStage("age", argv, explain=_explain_sealing)
-
-    def _library_recipients(self) -> list[Any]:
-        library = self._library
-        assert library is not None
-        return [
-            (library.ssh if recipient.startswith("ssh-") else library.x25519).Recipient.from_str(recipient) for recipient in self.recipients
-        ]
 
 
 class AgeOpener(Opener):
@@ -88,9 +82,10 @@ class AgeOpener(Opener):
         return f"AgeOpener({self.identity_file!r})"
 
     def stage(self) -> Stage:
-        if self._library is None:
-            return ProcessStage("age", [self._program, "-d", "-i", self.identity_file], explain=self._explain)
-        return FunctionStage("age (library)", self._open_with_library)
+        library = self._library
+        if library is not None:
+            return FunctionStage("age (library)", lambda source, target: self._open_with(library, source, target))
+        return ProcessStage("age", [self._program, "-d", "-i", self.identity_file], explain=self._explain)
 
     def check(self, head: bytes) -> None:
         try:
@@ -100,18 +95,11 @@ class AgeOpener(Opener):
             if error.in_header:
                 raise
 
-    def _open_with_library(self, source: BinaryIO, target: BinaryIO) -> None:
-        library = self._library
-        assert library is not None
-        identities = [
-            library.ssh.Identity.from_buffer(item.encode()) if "PRIVATE KEY" in item else library.x25519.Identity.from_str(item)
-            for item in identity_lines(self.identity_file)
-        ]
+    def _open_with(self, library: ModuleType, source: BinaryIO, target: BinaryIO) -> None:
         try:
-            library.decrypt_io(source, target, identities)
+            library.decrypt_io(source, target, _library_identities(library, self.identity_file))
         except (library.DecryptError, OSError) as error:
-            explained = self._explain(1, str(error))
-            raise explained or PipelineError(f"age (library) failed: {clean_line(str(error))}") from None
+            raise self._explain(1, str(error)) or PipelineError(f"age (library) failed: {clean_line(str(error))}") from None
 
     def _explain(self, status: int, said: str) -> LifeboatError | None:
         if status < 0:
@@ -128,6 +116,24 @@ class AgeOpener(Opener):
 
 def _explain_sealing(status: int, said: str) -> LifeboatError | None:
     return SealError(f"age could not seal: {_words(said)}", METHOD) if status > 0 else None
+
+
+def _library_recipients(library: ModuleType, recipients: Sequence[str]) -> list[Any]:
+    kinds = [library.ssh if recipient.startswith("ssh-") else library.x25519 for recipient in recipients]
+    try:
+        return [kind.Recipient.from_str(recipient) for kind, recipient in zip(kinds, recipients)]
+    except library.RecipientError as error:
+        raise SealError(f"age could not use a recipient: {clean_line(str(error))}", METHOD) from None
+
+
+def _library_identities(library: ModuleType, path: str) -> list[Any]:
+    lines = identity_lines(path)
+    try:
+        if "PRIVATE KEY" in lines[0]:
+            return [library.ssh.Identity.from_buffer(lines[0].encode())]
+        return [library.x25519.Identity.from_str(line) for line in lines]
+    except library.IdentityError as error:
+        raise SealError(f"age could not use the identity: {clean_line(str(error))}", f"identity file {path}") from None
 
 
 def _words(said: str) -> str:
