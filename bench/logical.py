@@ -23,10 +23,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "demo"))
 
-from _measure import Bar, Figures, alternate, report, run  # noqa: E402
-from keys import Keys, make_keys  # noqa: E402
-from places import Place, temporary_place  # noqa: E402
-from servers import PORT, ObjectStore, Production, rclone_program  # noqa: E402
+from _measure import Bar, Figures, alternate, report, run
+from keys import Keys, make_keys
+from places import Place, temporary_place
+from servers import PORT, ObjectStore, Production, rclone_program
 
 BUCKET = "bench"
 OURS = """

@@ -37,7 +37,9 @@ def posix(root: Path) -> dict[str, Any]:
     return {"type": "posix", "path": str(root)}
 
 
-def options(server: Server, dbname: str, repositories: Mapping[str, Any], identity: Identity, lock_dir: Path, **more: Any) -> dict[str, Any]:
+def options(
+    server: Server, dbname: str, repositories: Mapping[str, Any], identity: Identity, lock_dir: Path, **more: Any
+) -> dict[str, Any]:
     """The options of `pg_logical_backup` for a database of a test server."""
     return {
         "system": "shop",

@@ -57,7 +57,9 @@ def test_a_hostile_key_is_refused(key: str) -> None:
         layout.check_key(key)
 
 
-@pytest.mark.parametrize("key", ["shop/manifests/database/shop/x.json", "shop/database/shop/1", "shop/manifests/tea/shop/20261121T031500Z-00000000.json"])
+@pytest.mark.parametrize(
+    "key", ["shop/manifests/database/shop/x.json", "shop/database/shop/1", "shop/manifests/tea/shop/20261121T031500Z-00000000.json"]
+)
 def test_a_key_of_another_shape_is_no_manifest(key: str) -> None:
     assert layout.parse_manifest_key(key) is None
 

@@ -18,7 +18,7 @@ from typing import TypeVar
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, RepositoryError, RepositoryStalled
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository, Upload
 
-__all__ = ["Feed", "copy_object", "within"]
+__all__ = ["Feed", "copy_object", "healthy", "within"]
 
 Result = TypeVar("Result")
 
@@ -37,7 +37,7 @@ def within(seconds: float, function: Callable[[], Result], repository: Repositor
     def call() -> None:
         try:
             outcome.append(function())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - handed over to the caller's thread
             fault.append(error)
 
     thread = threading.Thread(target=call, name=f"{repository.name}: {what}", daemon=True)
@@ -80,31 +80,29 @@ class Feed:
 
     def write(self, chunk: bytes) -> None:
         def send() -> None:
-            assert self._current is not None
-            self._current.write(chunk)
+            self._open_upload().write(chunk)
             self.size_bytes += len(chunk)
 
         self._enqueue(send)
 
     def end(self) -> None:
         def confirm() -> None:
-            assert self._current is not None
-            self._current.confirm()
-            self.uploads.append(self._current)
+            upload = self._open_upload()
+            upload.confirm()
+            self.uploads.append(upload)
             self._current = None
 
         self._enqueue(confirm)
 
-    def settle(self) -> bool:
-        """Wait until all that was asked for is confirmed; False when the feed has failed or stands still."""
+    def settle(self) -> None:
+        """Wait until all that was asked for is confirmed, or the feed has failed or stands still: then `fault` says so."""
         done = threading.Event()
         self._enqueue(done.set)
         while self.fault is None and not done.wait(0.2):
             self._watch()
-        return self.fault is None
 
-    def publish(self) -> bool:
-        """Make the confirmed objects visible, in order; False on a fault."""
+    def publish(self) -> None:
+        """Make the confirmed objects visible, in order; a fault ends it."""
         while self.uploads and self.fault is None:
             upload = self.uploads[0]
             try:
@@ -113,7 +111,6 @@ class Feed:
                 self.fault = error
                 break
             self.uploads.pop(0)
-        return self.fault is None
 
     def drop(self, fault: RepositoryError | None = None) -> None:
         """Give this repository up: nothing more is sent, what was sent is removed in the background."""
@@ -138,6 +135,11 @@ class Feed:
             return
         self._thread.join(1)
 
+    def _open_upload(self) -> Upload:
+        if self._current is None:
+            raise RepositoryError("the upload was given up", f"repository {self.repository.name!r}")
+        return self._current
+
     def _enqueue(self, action: Callable[[], None]) -> None:
         while self.fault is None:
             try:
@@ -161,7 +163,7 @@ class Feed:
             if self.fault is None:
                 try:
                     action()
-                except BaseException as error:
+                except BaseException as error:  # noqa: BLE001 - handed over to the producer's thread
                     self.fault = _as_repository_error(error, self.repository, "writing")
             now = time.monotonic()
             self.busy_seconds += now - self._progress
@@ -184,8 +186,9 @@ def copy_object(source: Repository, target: Repository, key: str, sha256: str, s
         if digest.hexdigest() != sha256:
             raise RepositoryError(f"{key} came back with another digest than was written", f"repository {source.name!r}")
         feed.end()
-        if not (feed.settle() and feed.publish()):
-            assert feed.fault is not None
+        feed.settle()
+        feed.publish()
+        if feed.fault is not None:
             raise feed.fault
     finally:
         feed.drop()
@@ -198,7 +201,7 @@ def healthy(feeds: Iterable[Feed]) -> list[Feed]:
 
 
 def _stop() -> None:
-    raise AssertionError("a marker, never called")
+    """A marker in the queue: the end. Never called."""
 
 
 def _stalled(repository: Repository, what: str, seconds: float) -> RepositoryStalled:

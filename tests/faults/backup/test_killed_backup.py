@@ -151,7 +151,9 @@ def test_a_run_that_is_asked_to_stop_leaves_nothing(given: Callable[..., dict[st
 
 
 @pytest.mark.needs("root")
-def test_a_full_disk_drops_that_repository_and_is_said(given: Callable[..., dict[str, Any]], places: dict[str, Any], tmp_path: Path) -> None:
+def test_a_full_disk_drops_that_repository_and_is_said(
+    given: Callable[..., dict[str, Any]], places: dict[str, Any], tmp_path: Path
+) -> None:
     small = tmp_path / "small"
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs", str(small)], check=True)

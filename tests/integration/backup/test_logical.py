@@ -34,6 +34,11 @@ pytestmark = pytest.mark.needs("program:age", "program:zstd")
 Given = Callable[..., dict[str, Any]]
 
 
+def counted(evidence: dict[str, Any]) -> dict[str, int]:
+    """Rows by name of the table, as the evidence tells them."""
+    return {f"{table['schema']}.{table['name']}": table["rows"] for table in evidence["tables"]}
+
+
 def test_a_backup_holds_the_database_and_its_evidence(
     given: Given, places: dict[str, Any], identity: Identity, shop: str, postgres: Server, tmp_path: Path
 ) -> None:
@@ -47,7 +52,7 @@ def test_a_backup_holds_the_database_and_its_evidence(
     listing = subprocess.run([postgres.bin_dir / "pg_restore", "--list"], input=dump, capture_output=True, check=True).stdout
     assert b"TABLE DATA public orders" in listing
     evidence = json.loads(opened(tmp_path / "here", manifest, "evidence", identity))
-    assert 20000 in json.dumps(evidence) and "orders" in json.dumps(evidence) or "20000" in json.dumps(evidence)
+    assert {"public.orders": 20000}.items() <= counted(evidence).items()
     assert manifest.server_version_num // 10000 == postgres.major
     assert manifest.system_identifier
 
@@ -103,9 +108,7 @@ def test_a_second_run_on_this_host_is_told_who_is_at_work(given: Given, shop: st
         run(given())
 
 
-def test_a_second_run_from_another_host_is_told_who_is_at_work(
-    given: Given, postgres: Server, shop: str, places: dict[str, Any]
-) -> None:
+def test_a_second_run_from_another_host_is_told_who_is_at_work(given: Given, postgres: Server, shop: str, places: dict[str, Any]) -> None:
     with open_connection(postgres.login(shop), application_name="lifeboat elsewhere") as other:
         with advisory_lock(other, "shop", "database", shop), pytest.raises(Locked, match="lifeboat elsewhere"):
             run(given())
@@ -133,13 +136,13 @@ def test_two_runs_at_once_make_one_backup(given: Given, places: dict[str, Any]) 
 
 @pytest.mark.parametrize(
     "name",
-    ["it's \"quoted\"", "two words", "$(touch /tmp/pwned)`id`", "-c select", "dbname=postgres host=evil", "Grüße/../..", "a|b%20c", "."],
+    ['it\'s "quoted"', "two words", "$(touch /tmp/pwned)`id`", "-c select", "dbname=postgres host=evil", "Grüße/../..", "a|b%20c", "."],
 )
 def test_a_hostile_database_name_is_only_a_name(
     postgres: Server, name: str, places: dict[str, Any], identity: Identity, tmp_path: Path
 ) -> None:
     with postgres.database(name):
-        postgres.execute("CREATE TABLE \"-t; DROP TABLE x\" AS SELECT 1 AS \"$(a)\"", name)
+        postgres.execute('CREATE TABLE "-t; DROP TABLE x" AS SELECT 1 AS "$(a)"', name)
         result = run(options(postgres, name, places, identity, tmp_path / "locks"))
         manifest = manifest_of(places["here"], result["backup_id"], name)
     assert manifest.name == name
@@ -157,7 +160,7 @@ def test_another_major_version_of_pg_dump_is_refused_by_package(given: Given, po
 def test_row_level_security_makes_it_fail_not_count_less(postgres: Server, given: Given, shop: str, places: dict[str, Any]) -> None:
     postgres.execute("ALTER TABLE orders ENABLE ROW LEVEL SECURITY; CREATE POLICY few ON orders USING (id < 10)", shop)
     with postgres.role("reader", "LOGIN IN ROLE pg_read_all_data"):
-        with pytest.raises(EvidenceError, match="public.orders"):
+        with pytest.raises(EvidenceError, match=r"public\.orders"):
             run(given(login_user="reader"))
     assert manifests_in(places["here"]) == []
 

@@ -58,9 +58,7 @@ def test_the_script_restores_everything_on_an_empty_server(
     assert "restored database" in done.stdout
 
 
-def test_the_script_restores_with_one_job_and_without_owners(
-    download: Path, identity: Identity, empty_server: Server, shop: str
-) -> None:
+def test_the_script_restores_with_one_job_and_without_owners(download: Path, identity: Identity, empty_server: Server, shop: str) -> None:
     done = restore(download, identity, empty_server, "--jobs", "1", "--no-owner")
     assert done.returncode == 0, done.stderr
     with empty_server.connect(shop) as restored:
@@ -98,9 +96,7 @@ def missing_evidence(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("damage", [damaged_last_byte, damaged_length, missing_volume, missing_evidence])
-def test_the_script_stops_before_it_opens_anything_damaged(
-    download: Path, identity: Identity, damage: Callable[[Path], str]
-) -> None:
+def test_the_script_stops_before_it_opens_anything_damaged(download: Path, identity: Identity, damage: Callable[[Path], str]) -> None:
     expected = damage(download)
     done = restore(download, identity, None)
     assert done.returncode != 0

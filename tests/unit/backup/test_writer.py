@@ -171,9 +171,7 @@ def test_a_troubled_repository_is_dropped_and_gets_its_copy_afterwards(
 
 
 @pytest.mark.parametrize("call", ["start_upload", "write", "confirm", "publish"])
-def test_a_repository_that_stays_broken_is_named_in_the_manifests_of_the_others(
-    here: Repository, offsite: Repository, call: str
-) -> None:
+def test_a_repository_that_stays_broken_is_named_in_the_manifests_of_the_others(here: Repository, offsite: Repository, call: str) -> None:
     with BackupWriter(new_ref(), [here, Troubled(offsite, call, "fail", times=99)], STALL_SECONDS) as writer:
         manifest = write(writer)
     assert check_complete(here, writer.ref) == manifest
