@@ -10,11 +10,11 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import SealError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.secret_file import read_secret_bytes
 
 __all__ = ["ENCODINGS", "KEY_ENCODINGS", "LAYOUTS", "Cipher", "NotSealedError", "WrongKeyError", "read_key"]
 
@@ -23,6 +23,7 @@ TAG_BYTES = 16
 KEY_ENCODINGS = ("raw", "hex", "base64")
 ENCODINGS = ("raw", "base64", "hex")
 LAYOUTS = ("nonce_ciphertext_tag", "nonce_tag_ciphertext")
+_PLACE_IT = "Place the escrowed key there for the drill."
 
 
 class NotSealedError(ValueError):
@@ -36,13 +37,11 @@ class WrongKeyError(ValueError):
 def read_key(path: str, encoding: str) -> bytes:
     """The 32 bytes of a protected key; raises `SealError` that says what is wrong with the file, never what is in it."""
     try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise SealError(
-            f"the protected key cannot be read: {error.strerror}", path, "Place the escrowed key there for the drill."
-        ) from None
+        content = read_secret_bytes(path, path)
+    except SealError as error:
+        raise SealError(f"the protected key: {error.what}", path, error.next_step or _PLACE_IT) from None
     if not content.strip():
-        raise SealError("the protected key is empty", path, "Place the escrowed key there for the drill.")
+        raise SealError("the protected key is empty", path, _PLACE_IT)
     if encoding == "raw":
         key = content
     else:

@@ -29,6 +29,7 @@ def seal(
 def key_file(tmp_path: Path) -> Path:
     path = tmp_path / "master.key"
     path.write_bytes(KEY)
+    path.chmod(0o600)
     return path
 
 
@@ -142,7 +143,7 @@ def test_a_large_table_is_sampled_at_random_and_said_so(customers: Secrets) -> N
         (KEY[:16], "raw", "has 16 bytes"),
         (KEY.hex().encode(), "raw", "has 64 bytes"),
         (b"not hex at all!", "hex", "is not written in hex"),
-        (None, "raw", "No such file"),
+        (None, "raw", "no such file"),
     ],
 )
 def test_a_key_that_cannot_be_tried_leaves_the_drill_unverified(
@@ -160,6 +161,14 @@ def test_a_key_that_cannot_be_tried_leaves_the_drill_unverified(
     assert answer.verdict == "unverified"
     assert said in answer.detail
     assert str(customers.key_file) in answer.detail
+
+
+def test_a_key_that_others_can_read_is_refused(customers: Secrets) -> None:
+    customers.fill("bytea", [seal()])
+    customers.key_file.chmod(0o644)
+    answer = customers.ask()
+    assert answer.verdict == "unverified"
+    assert "others can read it" in answer.detail
 
 
 def test_a_column_of_another_type_is_unverified(customers: Secrets) -> None:
