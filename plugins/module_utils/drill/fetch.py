@@ -1,0 +1,164 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a repository to plain bytes: volumes in order, each checked by size and SHA-256, opened, decompressed.
+
+Nothing of an artifact is used before all of it was seen to be what the manifest says. The identity is read where it
+lies; no copy of it, and no sealed copy of the artifact, is made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils import compress, layout
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import IntegrityError, ManifestError, ObjectMissing, PipelineError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest, Volume
+from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import CHUNK_BYTES, run_through
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import DamagedSeal, Opener
+
+__all__ = ["DUMP_HEADER", "Fetcher"]
+
+DUMP_HEADER = b"PGDMP"
+EVIDENCE_LIMIT_BYTES = 512 * 1024 * 1024
+HEAD_BYTES = 8192
+
+
+class Fetcher:
+    """Fetches and opens the artifacts of one backup from one repository."""
+
+    def __init__(self, repository: Repository, manifest: Manifest, opener: Opener) -> None:
+        if manifest.compression != compress.METHOD:
+            raise ManifestError(f"it is compressed with {manifest.compression!r}, which this version cannot read", manifest.backup_id)
+        self._repository = repository
+        self._manifest = manifest
+        self._opener = opener
+
+    def check_identity(self) -> None:
+        """Whether the identity opens this backup, from its first bytes; raises `WrongIdentity`, `DamagedSeal`."""
+        artifact = self._manifest.artifact("dump")
+        with self._open(artifact, artifact.volumes[0]) as stream:
+            head = stream.read(HEAD_BYTES)
+        try:
+            self._opener.check(head)
+        except DamagedSeal:
+            self._name_damage(artifact)
+            raise
+
+    def has(self, role: str) -> bool:
+        """Whether the backup has an artifact of this role."""
+        return any(artifact.role == role for artifact in self._manifest.artifacts)
+
+    def evidence(self) -> bytes:
+        """The opened evidence; raises as `dump` does."""
+        parts: list[bytes] = []
+        size_bytes = 0
+
+        def keep(chunk: bytes) -> None:
+            nonlocal size_bytes
+            size_bytes += len(chunk)
+            if size_bytes > EVIDENCE_LIMIT_BYTES:
+                raise IntegrityError(f"the evidence is larger than {EVIDENCE_LIMIT_BYTES} bytes", self._where)
+            parts.append(chunk)
+
+        self._fetch(self._manifest.artifact("evidence"), keep)
+        return b"".join(parts)
+
+    def dump(self, path: Path, group: int | None = None) -> int:
+        """Write the opened dump to `path`, a seekable file that the `group` may read; return its bytes.
+
+        Raises `IntegrityError` for what differs from the manifest, `SealError`, `RepositoryError`, and `PipelineError`
+        when the file cannot be written. On an error there is no file of that name.
+        """
+        partial = path.with_name(f".{path.name}.part")
+        size_bytes, head = 0, b""
+        try:
+            with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb", buffering=0) as file:
+
+                def write(chunk: bytes) -> None:
+                    nonlocal size_bytes, head
+                    if len(head) < len(DUMP_HEADER):
+                        head = (head + chunk[: len(DUMP_HEADER)])[: len(DUMP_HEADER)]
+                    try:
+                        size_bytes += _write_all(file.fileno(), chunk)
+                    except OSError as error:
+                        raise PipelineError(f"the opened dump cannot be written: {error.strerror}", str(path)) from None
+
+                self._fetch(self._manifest.artifact("dump"), write)
+                if head != DUMP_HEADER or size_bytes != self._manifest.plain_bytes:
+                    raise IntegrityError(
+                        f"the opened dump is not what was taken: {size_bytes} bytes beginning with {head!r},"
+                        f" the manifest says {self._manifest.plain_bytes} bytes",
+                        self._where,
+                    )
+                if group is not None:
+                    os.fchown(file.fileno(), -1, group)
+                    os.fchmod(file.fileno(), 0o640)
+            partial.rename(path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                partial.unlink()
+            raise
+        return size_bytes
+
+    @property
+    def _where(self) -> str:
+        return f"backup {self._manifest.backup_id} in repository {self._repository.name!r}"
+
+    def _fetch(self, artifact: Artifact, sink: Callable[[bytes], None]) -> None:
+        try:
+            run_through([self._opener.stage(), compress.decompressor()], self._sealed(artifact), sink)
+        except (DamagedSeal, IntegrityError):
+            # The seal breaks at the first altered byte, long before the digest of the volume is known: find out which it is.
+            self._name_damage(artifact)
+            raise
+
+    def _name_damage(self, artifact: Artifact) -> None:
+        """Raise `IntegrityError` that names the volume which differs from the manifest; return when none does."""
+        for _chunk in self._sealed(artifact):
+            pass
+
+    def _sealed(self, artifact: Artifact) -> Iterator[bytes]:
+        """The artifact's stored bytes; ends only when every volume and the whole are what the manifest says."""
+        whole = hashlib.sha256()
+        for volume in artifact.volumes:
+            digest, size_bytes = hashlib.sha256(), 0
+            with self._open(artifact, volume) as stream:
+                while chunk := stream.read(CHUNK_BYTES):
+                    size_bytes += len(chunk)
+                    digest.update(chunk)
+                    whole.update(chunk)
+                    if size_bytes > volume.size_bytes:
+                        break
+                    yield chunk
+            if size_bytes != volume.size_bytes:
+                found = f"more than {volume.size_bytes}" if size_bytes > volume.size_bytes else str(size_bytes)
+                raise self._altered(f"{volume.name} has {found} bytes, the manifest says {volume.size_bytes}")
+            if digest.hexdigest() != volume.sha256:
+                raise self._altered(f"{volume.name} has another SHA-256 digest than the manifest says")
+        if whole.hexdigest() != artifact.sha256:
+            raise self._altered(f"{artifact.name} has another SHA-256 digest than the manifest says, though its volumes have theirs")
+
+    @contextlib.contextmanager
+    def _open(self, artifact: Artifact, volume: Volume) -> Iterator[BinaryIO]:
+        try:
+            stream = self._repository.open(layout.artifact_key(self._manifest.ref, volume.name))
+        except ObjectMissing:
+            raise self._altered(f"{volume.name} is missing, one of {len(artifact.volumes)} volumes of {artifact.name}") from None
+        with stream:
+            yield stream
+
+    def _altered(self, what: str) -> IntegrityError:
+        return IntegrityError(what, self._where, "Drill another repository's copy, and copy it from there.")
+
+
+def _write_all(descriptor: int, data: bytes) -> int:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+    return len(data)

@@ -1,0 +1,148 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a drill was asked to be: options read strictly, before anything runs or is touched."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils import layout, options
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks import factory as check_factory
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, LifeboatError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import validate
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import parse_public_keys
+
+__all__ = ["DEFAULT_WORK_DIR", "LATEST", "WAIVERS", "DrillPlan", "work_dir_of"]
+
+LATEST = "latest"
+DEFAULT_WORK_DIR = "/var/tmp/lifeboat"  # a place that is made with mode 0711, and refused when it is somebody else's
+WAIVERS = ("isolation", "same_host", "writable_credential", "signature")
+
+_WHERE = "restore_drill"
+
+
+@dataclass(frozen=True)
+class DrillPlan:
+    """One drill of one database's backup. Durations are seconds; `jobs` 0 means one per processor.
+
+    `backup_id` is `latest` or an id. `failure_at` is aware, or None for the moment at which the drill begins.
+    """
+
+    system: str
+    name: str
+    repositories: Mapping[str, Mapping[str, Any]]
+    identity_file: str
+    backup_id: str = LATEST
+    verify_keys: Sequence[str] = ()
+    checks: Sequence[Check] = ()
+    rpo_seconds: float | None = None
+    rto_seconds: float | None = None
+    enforce_objective: bool = True
+    failure_at: dt.datetime | None = None
+    work_dir: Path = Path(DEFAULT_WORK_DIR)
+    bin_dir: Path | None = None
+    run_as: str = ""
+    jobs: int = 0
+    production_hosts: Sequence[str] = ()
+    report_dir: Path | None = None
+    report_repository: Mapping[str, Any] | None = None
+    waive: frozenset[str] = field(default_factory=frozenset)
+
+    @classmethod
+    def from_options(cls, given: Mapping[str, Any]) -> DrillPlan:
+        """Read a module's parameters; raises `ConfigurationError` that names the option."""
+        objective = options.mapping(given, "objective", _WHERE, {})
+        options.unknown_keys(objective, ("rpo", "rto"), f"{_WHERE}.objective")
+        report_repository = options.mapping(given, "report_repository", _WHERE, None)
+        if report_repository is not None:
+            validate("report", report_repository)
+        verify_keys = options.texts(given, "verify_keys", _WHERE, ())
+        if verify_keys:
+            parse_public_keys(verify_keys)
+        return cls(
+            system=options.text(given, "system", _WHERE),
+            name=options.text(given, "name", _WHERE),
+            repositories=_repositories(given),
+            identity_file=options.text(given, "identity_file", _WHERE),
+            backup_id=_backup_id(given),
+            verify_keys=verify_keys,
+            checks=check_factory.parse(given.get("checks")),
+            rpo_seconds=options.duration_seconds(objective, "rpo", f"{_WHERE}.objective", None),
+            rto_seconds=options.duration_seconds(objective, "rto", f"{_WHERE}.objective", None),
+            enforce_objective=options.boolean(given, "enforce_objective", _WHERE, True),
+            failure_at=_moment(given, "failure_at"),
+            work_dir=work_dir_of(given),
+            bin_dir=_path(given, "bin_dir"),
+            run_as=options.text(given, "run_as", _WHERE, ""),
+            jobs=options.integer(given, "jobs", _WHERE, 0, minimum=0, maximum=256),
+            production_hosts=options.texts(given, "production_hosts", _WHERE, ()),
+            report_dir=_path(given, "report_dir"),
+            report_repository=report_repository,
+            waive=_waivers(given),
+        )
+
+    @property
+    def worker_count(self) -> int:
+        """Connections that restore at once. Two at least: only then pg_restore leaves the rows of new tables out of the WAL."""
+        return self.jobs or max(2, os.cpu_count() or 1)
+
+
+def work_dir_of(given: Mapping[str, Any]) -> Path:
+    """The work directory of a drill's or a reaper's parameters."""
+    return _path(given, "work_dir") or Path(DEFAULT_WORK_DIR)
+
+
+def _repositories(given: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    repositories = dict(options.mapping(given, "repositories", _WHERE))
+    if not repositories:
+        raise ConfigurationError("repositories is empty", _WHERE, "Name the one to restore from.")
+    chosen = options.text(given, "repository", _WHERE, "")
+    if chosen:
+        chosen = options.choice(given, "repository", _WHERE, list(repositories))
+        repositories = {chosen: repositories[chosen]}
+    for name, spec in repositories.items():
+        validate(name, spec)
+    return repositories
+
+
+def _backup_id(given: Mapping[str, Any]) -> str:
+    backup_id: str = options.text(given, "backup_id", _WHERE, LATEST)
+    if backup_id != LATEST:
+        try:
+            layout.moment_of(backup_id)
+        except LifeboatError as error:
+            raise ConfigurationError(f"backup_id: {error.what}", _WHERE, f"{error.next_step} Or say {LATEST}.") from None
+    return backup_id
+
+
+def _moment(given: Mapping[str, Any], key: str) -> dt.datetime | None:
+    text = options.text(given, key, _WHERE, "")
+    if not text:
+        return None
+    try:
+        # Python before 3.11 does not read the Z of ISO 8601.
+        moment = dt.datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ConfigurationError(
+            f"{key}: {text!r} is not a moment with its time zone", _WHERE, "Write it like 2026-11-21T03:15:00Z."
+        ) from None
+    return moment.astimezone(dt.timezone.utc)
+
+
+def _path(given: Mapping[str, Any], key: str) -> Path | None:
+    text = options.text(given, key, _WHERE, "")
+    return Path(os.path.normpath(text)) if text else None
+
+
+def _waivers(given: Mapping[str, Any]) -> frozenset[str]:
+    waived = options.texts(given, "waive", _WHERE, ())
+    options.unknown_keys(dict.fromkeys(waived), WAIVERS, f"{_WHERE}.waive")
+    return frozenset(waived)

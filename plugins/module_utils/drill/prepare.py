@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything that can be known before anything is made: the guards in their order, and check mode, which ends after them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils import compress
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill import guard
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.account import account_for
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose import Found, check_volumes, choose, read_manifest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.fetch import Fetcher
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.target import Programs, rehearse_isolation, require_isolation
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DrillRefused
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest, format_moment
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.factory import opener
+
+__all__ = ["Prepared", "look_before", "open_repositories", "rehearse"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the guards found: how to fetch, which programs, and what the operator should know."""
+
+    fetcher: Fetcher
+    programs: Programs
+    notes: tuple[str, ...]
+
+
+def open_repositories(plan: DrillPlan) -> list[Repository]:
+    """The repositories in the order given, read-only."""
+    return [open_repository(name, spec, read_only=True) for name, spec in plan.repositories.items()]
+
+
+def look_before(plan: DrillPlan, found: Found, manifest: Manifest, try_writing: bool) -> Prepared:
+    """Ask every guard; raises what stands in the way, and touches nothing.
+
+    `try_writing`: find out whether the credential can write, by trying, which check mode leaves out.
+    """
+    notes = guard.check_production(plan.production_hosts)
+    notes += _unless_waived(plan, "same_host", lambda: guard.check_same_host(manifest))
+    notes += _unless_waived(plan, "signature", lambda: guard.check_signature(manifest, plan.verify_keys))
+    if try_writing:
+        notes += _unless_waived(plan, "writable_credential", lambda: guard.check_credential(found.repository, plan.system))
+    guard.check_space(plan, manifest)
+    account_for(plan.run_as)
+    programs = Programs(manifest.server_version_num // 10000, plan.bin_dir)
+    compress.decompressor()
+    guard.check_identity_place(plan.identity_file)
+    fetcher = Fetcher(found.repository, manifest, opener(manifest.encryption, plan.identity_file))
+    check_volumes(found, manifest)
+    fetcher.check_identity()
+    return Prepared(fetcher, programs, (*notes, *programs.warnings))
+
+
+def rehearse(plan: DrillPlan) -> dict[str, Any]:
+    """What a drill would do, for check mode; raises what would refuse or fail it before it begins. Changes nothing."""
+    with contextlib.ExitStack() as stack:
+        found = choose(plan, [stack.enter_context(repository) for repository in open_repositories(plan)])
+        manifest = read_manifest(found)
+        prepared = look_before(plan, found, manifest, try_writing=False)
+    with rehearse_isolation(plan, prepared.programs) as confinement:
+        require_isolation(plan, confinement)
+        isolated = confinement.isolated
+    return {
+        "backup_id": manifest.backup_id,
+        "repository": found.repository.name,
+        "snapshot_at": format_moment(manifest.snapshot_at),
+        "postgresql": prepared.programs.postgres.version,
+        "isolated": isolated,
+        "fetch_bytes": manifest.size_bytes,
+        "needed_bytes": guard.needed_bytes(manifest),
+        "work_dir": str(plan.work_dir),
+        "notes": [*(result.detail for result in found.unreachable), *prepared.notes],
+    }
+
+
+def _unless_waived(plan: DrillPlan, name: str, look: Callable[[], None]) -> Sequence[str]:
+    """Ask a guard that can be waived; what it would have refused is a note then."""
+    try:
+        look()
+    except DrillRefused as refusal:
+        if name not in plan.waive:
+            raise
+        return [f"{name} was waived: {refusal.what}"]
+    return []

@@ -1,0 +1,140 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A drill from its options to its report, whatever happens on the way.
+
+plan → guards → target → fetch and open → restore → checks → teardown (always) → report (always). Nothing that is
+expected to go wrong leaves this file as an error without a report.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import PASSED
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose import KIND
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.deliver import deliver
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.measure import measured_rpo
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan, work_dir_of
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.prepare import rehearse
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.story import Story
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.teardown import reap
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import (
+    DrillReport,
+    Isolation,
+    Objective,
+    Teardown,
+    judge_objective,
+)
+from ansible_collections.lifeboat.postgres.plugins.module_utils.report.verdict import derive_verdict
+from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import VERSION, host_name, now
+
+__all__ = ["DrillNotPassed", "drill", "run"]
+
+
+class DrillNotPassed(LifeboatError):
+    """The drill ended, and its verdict is not `passed`, or its objective was missed; `result` holds the report."""
+
+    exit_code = 14
+
+
+def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
+    """From options to a result, for the module and the command: a drill, or with `reap` what killed drills left.
+
+    Raises `DrillNotPassed` with the report in its `result`, `ConfigurationError` before anything runs.
+    """
+    if given.get("reap"):
+        return _reap(given, check_mode)
+    plan = DrillPlan.from_options(given)
+    if check_mode:
+        return {"changed": True, "rehearsal": rehearse(plan)}
+    report = drill(plan, progress)
+    faults, files = deliver(plan, report)
+    result = {"changed": True, "report": report.to_document(), "report_files": files}
+    promised = plan.enforce_objective and (plan.rpo_seconds is not None or plan.rto_seconds is not None)
+    if report.verdict != PASSED:
+        raise DrillNotPassed(f"the drill's verdict is {report.verdict}: {report.reason}", _which(report), result=result)
+    if promised and report.objective.met is not True:
+        raise DrillNotPassed(f"the objective was not met: {report.objective.reason}", _which(report), result=result)
+    if faults:
+        raise DrillNotPassed(f"the drill passed, but its report could not be stored: {'; '.join(faults)}", _which(report), result=result)
+    return result
+
+
+def drill(plan: DrillPlan, progress: Callable[[str], None] = lambda message: None) -> DrillReport:
+    """Run one drill to its end and report on it; whatever it was stopped by, nothing of it is left.
+
+    Start it from the main thread: the throwaway server dies with the thread that started it.
+    """
+    started_at = now()
+    story = Story(plan, progress)
+    try:
+        story.tell()
+    finally:
+        teardown = story.tear_down()
+    return _report(plan, story, started_at, teardown)
+
+
+def _report(plan: DrillPlan, story: Story, started_at: dt.datetime, teardown: Teardown) -> DrillReport:
+    verdict = derive_verdict(story.findings)
+    failure_at = plan.failure_at or started_at
+    snapshot_at = story.manifest.snapshot_at if story.manifest is not None else None
+    rpo_seconds, rpo_note = None, "no backup was found"
+    if snapshot_at is not None:
+        rpo_seconds, rpo_note = measured_rpo(snapshot_at, failure_at)
+    if verdict.verdict != PASSED:
+        rpo_note = rpo_note or "measured to the snapshot of a backup that did not pass"
+    watch = story.watch
+    verified_seconds = watch.verified_seconds if verdict.verdict == PASSED else None
+    return DrillReport(
+        system=plan.system,
+        kind=KIND,
+        name=plan.name,
+        backup_id=story.found.ref.backup_id if story.found is not None else "",
+        repository=story.found.repository.name if story.found is not None else "",
+        verdict=verdict.verdict,
+        reason=verdict.reason,
+        objective=_objective(plan, verdict.verdict, rpo_seconds, verified_seconds),
+        service_ready_seconds=watch.service_ready_seconds,
+        verified_seconds=verified_seconds,
+        rpo_seconds=rpo_seconds,
+        rpo_note=rpo_note,
+        phases=tuple(watch.phases),
+        checks=tuple(story.checks),
+        isolation=story.isolation or Isolation(False, "none", "no server was started"),
+        settings=story.settings,
+        snapshot_at=snapshot_at,
+        failure_at=failure_at,
+        started_at=started_at,
+        finished_at=now(),
+        teardown=teardown,
+        host=host_name(),
+        lifeboat_version=VERSION,
+        waived=tuple(sorted(plan.waive)),
+        warnings=tuple(story.warnings),
+    )
+
+
+def _objective(plan: DrillPlan, verdict: str, rpo_seconds: float | None, verified_seconds: float | None) -> Objective:
+    """Whether the promise was kept: a backup that did not pass keeps none, however young it is."""
+    return judge_objective(plan.rpo_seconds, plan.rto_seconds, rpo_seconds if verdict == PASSED else None, verified_seconds)
+
+
+def _reap(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    found = [vars(reaped) for reaped in reap(work_dir_of(given), check_only=check_mode)]
+    result = {"changed": any(item["state"] == "reaped" for item in found), "reaped": found}
+    left = [item for item in found if item["state"] == "left"]
+    if left:
+        raise LifeboatError(
+            f"what a killed drill left could not be removed: {left[0]['drill_id']}: {left[0]['detail']}",
+            str(work_dir_of(given)),
+            result=result,
+        )
+    return result
+
+
+def _which(report: DrillReport) -> str:
+    backup = report.backup_id or "no backup"
+    return f"{backup} of database {report.name!r} of system {report.system!r}"

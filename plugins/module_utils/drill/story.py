@@ -1,0 +1,184 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What happens in a drill, in its order, and what was found out so far when it ends early."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, UNVERIFIED, CheckResult
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.runner import run_checks
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill import guard, logical
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.account import account_for
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose import Found, choose, read_manifest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.fetch import Fetcher
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.measure import Stopwatch
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.prepare import look_before, open_repositories
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.target import Target
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.teardown import reap, tear_down
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.workspace import Workspace
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
+    EvidenceError,
+    IntegrityError,
+    LifeboatError,
+    ManifestError,
+    ObjectMissing,
+    RestoreError,
+)
+from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.compare import compare
+from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import Evidence
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import Isolation, Teardown
+from ansible_collections.lifeboat.postgres.plugins.module_utils.report.verdict import Finding, derive_verdict, finding_of
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import Stopped
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import DamagedSeal
+from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import clean_line
+from ansible_collections.lifeboat.postgres.plugins.module_utils.words import many, size
+
+__all__ = ["Story"]
+
+# Faults of the backup itself. Every other one (an unreachable repository, a missing tool, a refusal) leaves open what the
+# backup is worth: unverified.
+_BACKUP_IS_BAD = (DamagedSeal, EvidenceError, IntegrityError, ManifestError, ObjectMissing, RestoreError)
+
+_APPLICATION = "lifeboat drill checks"
+
+
+class Story:
+    """One drill. `tell` runs it and never raises for what can go wrong; the rest says what was found out."""
+
+    def __init__(self, plan: DrillPlan, progress: Callable[[str], None]) -> None:
+        self.plan = plan
+        self.watch = Stopwatch(progress)
+        self.findings: list[Finding] = []
+        self.checks: list[CheckResult] = []
+        self.warnings: list[str] = []
+        self.found: Found | None = None
+        self.manifest: Manifest | None = None
+        self.isolation: Isolation | None = None
+        self.settings: dict[str, str] = {}
+        self._workspace: Workspace | None = None
+        self._target: Target | None = None
+
+    def tell(self) -> None:
+        try:
+            with contextlib.ExitStack() as stack:
+                self._drill([stack.enter_context(repository) for repository in open_repositories(self.plan)])
+        except LifeboatError as error:
+            self.findings.append(Finding(FAILED if isinstance(error, _BACKUP_IS_BAD) else UNVERIFIED, str(error)))
+        except (Stopped, KeyboardInterrupt) as stop:
+            self.findings.append(Finding(UNVERIFIED, f"the drill was stopped by {stop or 'Ctrl-C'}"))
+        except Exception as error:  # noqa: BLE001 - whatever it was: the report is written, and nothing stays behind
+            said = clean_line(str(error), 300)
+            self.findings.append(Finding(UNVERIFIED, f"unexpected {type(error).__name__}: {said}. Please report it"))
+
+    def tear_down(self) -> Teardown:
+        """Remove everything; a drill that leaves something behind has not passed."""
+        if self._workspace is None:
+            return Teardown(True, 0.0, (), "Nothing was started.")
+        with _undisturbed(), self.watch.phase("teardown", "tear down the throwaway server"):
+            result = tear_down(self._workspace, self._target.cluster if self._target is not None else None)
+        if not result.complete:
+            self.findings.append(Finding(UNVERIFIED, f"the drill left something behind: {'; '.join(result.left)}"))
+        return result
+
+    def _drill(self, repositories: Sequence[Repository]) -> None:
+        plan, watch = self.plan, self.watch
+        with watch.phase("choose", f"find the backup of database {plan.name!r}"):
+            self.found = choose(plan, repositories)
+            self._take(self.found.unreachable)
+            self.manifest = manifest = read_manifest(self.found)
+        with watch.phase("guard", f"guards for backup {manifest.backup_id} from {self.found.repository.name}"):
+            self._reap_earlier()
+            prepared = look_before(plan, self.found, manifest, try_writing=True)
+            self.warnings += prepared.notes
+        watch.begin_recovery()
+        with watch.phase("evidence", "fetch and open the evidence"):
+            account = account_for(plan.run_as)
+            self._workspace = workspace = Workspace.create(plan.work_dir, account)
+            evidence = self._evidence(prepared.fetcher)
+        with watch.phase("target", f"start a throwaway PostgreSQL {prepared.programs.postgres.version}"):
+            self._target = target = Target(plan, manifest, prepared.programs, workspace, account)
+            self._start(target, evidence)
+        with watch.phase("fetch", f"fetch and open the dump, {size(manifest.artifact('dump').size_bytes)}"):
+            archive = workspace.fetched / "database.dump"
+            prepared.fetcher.dump(archive, account.gid)
+        with watch.phase("restore", f"restore {size(manifest.plain_bytes)} over {many(plan.worker_count, 'connection')}"):
+            errors = logical.restore(target, archive, plan.worker_count, owners=evidence is not None)
+            if self._take([logical.judge(errors)]) == UNVERIFIED:
+                return  # the drill host could not hold it: what the checks would find says nothing about the backup
+            database = logical.restored_database(target)
+        with watch.phase("statistics", "collect the planner's statistics"):
+            fault = logical.analyze(target, database, plan.worker_count)
+            self.warnings += [fault] if fault else []
+        with watch.phase("service", "log in to the restored database"):
+            logical.log_in(target, database)
+            watch.service_ready()
+        with watch.phase("checks", "compare with production and ask the checks"):
+            self._check(target, database, evidence, manifest)
+        if all(result.verdict == PASSED for result in self.checks):
+            watch.verified()
+
+    def _reap_earlier(self) -> None:
+        for reaped in reap(self.plan.work_dir):
+            if reaped.state != "running":
+                self.warnings.append(f"an earlier drill was killed and had left {reaped.drill_id}: {reaped.state}, {reaped.detail}")
+
+    def _evidence(self, fetcher: Fetcher) -> Evidence | None:
+        if not fetcher.has("evidence"):
+            self._take([CheckResult("evidence", UNVERIFIED, "facts about production", "this backup has none")])
+            return None
+        return Evidence.from_bytes(fetcher.evidence())
+
+    def _start(self, target: Target, evidence: Evidence | None) -> None:
+        self.isolation = target.isolation
+        extensions = sorted(evidence.extensions) if evidence is not None else []
+        try:
+            cluster = target.start(extensions)
+        finally:
+            self.isolation = target.isolation
+        if not target.isolation.isolated:
+            self.warnings.append(f"isolation was waived: {target.isolation.detail}")
+        self.settings = cluster.settings
+        guard.check_extensions(extensions, logical.available_extensions(cluster), cluster.major)
+        if evidence is not None:
+            logical.create_roles(cluster, evidence.roles)
+
+    def _check(self, target: Target, database: str, evidence: Evidence | None, manifest: Manifest) -> None:
+        if evidence is not None:
+            with logical.session(target, database, _APPLICATION) as conn:
+                self._take(compare(evidence, conn))
+        recorded = evidence.checks if evidence is not None else {}
+        connect = functools.partial(logical.session, target, database, _APPLICATION)
+        self._take(run_checks(self.plan.checks, connect, recorded, manifest.snapshot_at))
+
+    def _take(self, results: Iterable[CheckResult]) -> str:
+        """Keep results; return the worst of their verdicts."""
+        taken = list(results)
+        self.checks += taken
+        findings = [finding_of(result) for result in taken]
+        self.findings += findings
+        return derive_verdict(findings).verdict
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Being told to stop does not cut the clean-up short. Only the main thread can see to that, and is told at all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: dict[signal.Signals, Any] = {}
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        before[number] = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
