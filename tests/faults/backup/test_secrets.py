@@ -1,0 +1,123 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Law 7: no secret in an argument list, in an environment, in output at -vvvv, in a file that the run leaves or writes.
+
+The module runs through Ansible as an operator runs it, over TCP with a password, with a credential for the store and a
+signing key. While it runs, every process below it is looked at again and again; afterwards every file and all output.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.clusters import Server
+from support.leaks import children
+from support.logical import Identity, new_identity, options, posix
+from support.store_fixtures import Bucket
+
+PASSWORD = "pa:ss\\word-k3ep-me-s3cret"
+ANSIBLE = Path(sys.executable).parent / "ansible"
+
+
+@pytest.fixture
+def database(postgres18: Server) -> Iterator[str]:
+    with postgres18.database() as name, postgres18.role("keeper", f"LOGIN SUPERUSER PASSWORD '{PASSWORD}'"):
+        postgres18.execute("CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 200000) n", name)
+        yield name
+
+
+@pytest.fixture
+def signing_key(tmp_path: Path) -> Path:
+    path = tmp_path / "keys" / "signing"
+    path.parent.mkdir(mode=0o700)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    return path
+
+
+def secrets_of(bucket: Bucket, signing_key: Path) -> list[bytes]:
+    middle_of_the_key = signing_key.read_text().splitlines()[3]
+    return [PASSWORD.encode(), bucket.store.secret_key.encode(), middle_of_the_key.encode(), b"pa:ss\\\\word-k3ep-me-s3cret"]
+
+
+def look_at_processes(pid: int, secrets: list[bytes]) -> tuple[list[str], set[str]]:
+    """Who shows a secret in its arguments or environment, and the programs that were looked at."""
+    shown, seen = [], set()
+    for child in children(pid):
+        for name in ("cmdline", "environ"):
+            try:
+                seen.add(Path(f"/proc/{child}/comm").read_text().strip())
+                content = Path(f"/proc/{child}/{name}").read_bytes()
+            except OSError:
+                continue
+            shown += [f"{child} {name}: {content[:200]!r}" for secret in secrets if secret in content]
+    return shown, seen
+
+
+def run_through_ansible(given: dict[str, Any], home: Path, secrets: list[bytes]) -> tuple[bytes, list[str], set[str]]:
+    home.mkdir(mode=0o700)
+    arguments = home / "arguments.json"
+    arguments.write_text(json.dumps(given))
+    arguments.chmod(0o600)
+    environment = {**os.environ, "HOME": str(home), "TMPDIR": str(home), "ANSIBLE_PYTHON_INTERPRETER": sys.executable}
+    argv = [str(ANSIBLE), "localhost", "-vvvv", "-m", "lifeboat.postgres.pg_logical_backup", "-a", f"@{arguments}"]
+    log = home / "output"
+    shown: list[str] = []
+    seen: set[str] = set()
+    with log.open("wb") as output:
+        process = subprocess.Popen(argv, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        while process.poll() is None:
+            found, programs = look_at_processes(process.pid, secrets)
+            shown += found
+            seen |= programs
+            time.sleep(0.005)
+    arguments.unlink()
+    said = log.read_bytes()
+    assert process.returncode == 0, said.decode()
+    return said, shown, seen
+
+
+@pytest.mark.needs("program:rclone")
+def test_no_secret_is_seen_anywhere(postgres18: Server, database: str, rclone_bucket: Bucket, signing_key: Path, tmp_path: Path) -> None:
+    identity: Identity = new_identity(tmp_path / "identity.txt")
+    repositories = {"here": posix(tmp_path / "here"), "offsite": rclone_bucket.spec()}
+    given = options(postgres18, database, repositories, identity, tmp_path / "locks", signing_key=str(signing_key))
+    del given["login_unix_socket"]
+    given |= {"login_host": "127.0.0.1", "login_user": "keeper", "login_password": PASSWORD}
+    secrets = secrets_of(rclone_bucket, signing_key)
+
+    said, shown, seen = run_through_ansible(given, tmp_path / "home", secrets)
+
+    assert shown == []
+    assert "pg_dump" in seen, f"the test has to have looked while pg_dump ran, it saw {sorted(seen)}"
+    for secret in secrets:
+        assert secret not in said
+    roots = [tmp_path / "here", tmp_path / "locks", tmp_path / "home", rclone_bucket.store.directory / rclone_bucket.name]
+    files = [path for root in roots for path in root.rglob("*") if path.is_file()]
+    assert len(files) > 8
+    for path in files:
+        content = path.read_bytes()
+        assert not any(secret in content for secret in secrets), path
+
+
+def test_a_wrong_password_is_answered_without_showing_it(postgres18: Server, database: str, tmp_path: Path) -> None:
+    given = options(postgres18, database, {"here": posix(tmp_path / "here")}, new_identity(tmp_path / "i"), tmp_path / "locks")
+    del given["login_unix_socket"]
+    given |= {"login_host": "127.0.0.1", "login_user": "keeper", "login_password": "wrong-but-s3cret"}
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "a.json").write_text(json.dumps(given))
+    argv = [str(ANSIBLE), "localhost", "-vvvv", "-m", "lifeboat.postgres.pg_logical_backup", "-a", f"@{home / 'a.json'}"]
+    environment = {**os.environ, "HOME": str(home), "ANSIBLE_PYTHON_INTERPRETER": sys.executable}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "keeper" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "wrong-but-s3cret" not in done.stdout + done.stderr
