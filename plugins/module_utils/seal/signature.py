@@ -119,11 +119,10 @@ def _parse(signature: str, namespace: str) -> tuple[bytes, bytes, bytes]:
         if not blob.startswith(_MAGIC + _VERSION):
             raise ValueError("no SSHSIG of version 1")
         key, signed_namespace, _reserved, algorithm, wrapped = unpack(blob[len(_MAGIC + _VERSION) :])
-        kind, raw = unpack(wrapped)
-        key_kind, public = unpack(key)
+        key_fields, (kind, raw) = unpack(key), unpack(wrapped)
     except (ValueError, IndexError, binascii.Error):
         raise ManifestError("the signature is not an OpenSSH signature", "", _ALTERED) from None
-    if (kind, key_kind) != (_KEY_TYPE, _KEY_TYPE) or len(public) != 32 or algorithm not in _HASHES:
+    if kind != _KEY_TYPE or key_fields[:1] != [_KEY_TYPE] or list(map(len, key_fields[1:])) != [32] or algorithm not in _HASHES:
         raise ManifestError("the signature is not an ed25519 one", "", _ALTERED)
     if signed_namespace != namespace.encode():
         purpose = signed_namespace.decode("utf-8", "replace")
