@@ -1,0 +1,277 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The backups of a system, over all repositories, as one list.
+
+One listing of manifests per repository says which backups there are; a manifest is read only when it is asked for. What
+is broken is reported with where and why, never left out silently; a repository that cannot be reached does not hide what
+lies in the others.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Union
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill_history import Drilled
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError, ObjectMissing, RepositoryError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest, format_moment
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import parse_public_keys, verify
+
+__all__ = ["Backup", "Broken", "Catalogue"]
+
+READERS = 8
+"""Manifests read at a time: each is one small object, so a distant store is a matter of waiting, not of bytes."""
+MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Broken:
+    """Something that lies where a manifest or a report should and is none: where, and why."""
+
+    repository: str
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Backup:
+    """One backup and what was found out about it.
+
+    `repositories` are those in which its manifest lies. `absent` maps a repository for which it was meant to the reason
+    that its manifest itself gives. `problems` are faults: with one of them the backup is not good. `verified` says how
+    far it was looked at: none (manifests), sizes, digests.
+    """
+
+    manifest: Manifest
+    repositories: tuple[str, ...]
+    absent: Mapping[str, str]
+    problems: tuple[str, ...] = ()
+    verified: str = "none"
+    drilled: Drilled | None = None
+
+    @property
+    def ref(self) -> BackupRef:
+        return self.manifest.ref
+
+    @property
+    def good(self) -> bool:
+        """Complete wherever its manifest says so, and nothing wrong was found."""
+        return not self.problems
+
+    def age_seconds(self, now: dt.datetime) -> float:
+        """How far the state it holds lies back; negative when a clock went wrong."""
+        return (now - self.manifest.snapshot_at).total_seconds()
+
+    def with_problems(self, problems: Iterable[str], verified: str) -> Backup:
+        """The same backup, looked at more closely."""
+        return replace(self, problems=(*self.problems, *problems), verified=verified)
+
+    def to_document(self, now: dt.datetime, newest: bool) -> dict[str, Any]:
+        """For results and JMESPath: plain JSON data."""
+        manifest = self.manifest
+        return {
+            "backup_id": manifest.backup_id,
+            "kind": manifest.kind,
+            "name": manifest.name,
+            "snapshot_at": format_moment(manifest.snapshot_at),
+            "finished_at": format_moment(manifest.finished_at),
+            "age_seconds": round(self.age_seconds(now), 3),
+            "size_bytes": manifest.size_bytes,
+            "server_version": manifest.server_version,
+            "signed": bool(manifest.signature),
+            "repositories": list(self.repositories),
+            "absent": dict(self.absent),
+            "good": self.good,
+            "problems": list(self.problems),
+            "verified": self.verified,
+            "newest": newest,
+            "drilled": None if self.drilled is None else self.drilled.to_document(),
+        }
+
+
+_Answer = Union[Manifest, Broken, None]
+
+
+class Catalogue:
+    """All backups of one system, or of one kind or name in it. Use `load`."""
+
+    def __init__(
+        self,
+        places: Mapping[BackupRef, Sequence[Repository]],
+        strays: Sequence[Broken],
+        listed: Iterable[str],
+        unreachable: Mapping[str, str],
+        verify_keys: Sequence[str],
+    ) -> None:
+        self._places = places
+        self._listed = set(listed)
+        self._strays = list(strays)
+        self._verify_keys = verify_keys
+        self._answers: dict[tuple[BackupRef, str], _Answer] = {}
+        self._backups: list[Backup] | None = None
+        self.unreachable = unreachable
+        """Repositories that could not be listed, and why."""
+
+    @classmethod
+    def load(
+        cls,
+        repositories: Sequence[Repository],
+        system: str,
+        kind: str | None = None,
+        name: str | None = None,
+        verify_keys: Sequence[str] = (),
+    ) -> Catalogue:
+        """List the manifests in every repository.
+
+        `verify_keys` are lines of public key files: with them, a backup whose manifest none of them signed is not good.
+        Raises `RepositoryError` when not one repository can be listed, `ConfigurationError` for an unusable key.
+        """
+        if verify_keys:
+            parse_public_keys(verify_keys)
+        places: dict[BackupRef, list[Repository]] = {}
+        strays: list[Broken] = []
+        unreachable: dict[str, str] = {}
+        with ThreadPoolExecutor(max_workers=max(len(repositories), 1)) as pool:
+            listings = pool.map(lambda repository: _listing(repository, layout.manifests_prefix(system, kind, name)), repositories)
+            for repository, listing in zip(repositories, listings):
+                if isinstance(listing, RepositoryError):
+                    unreachable[repository.name] = str(listing)
+                    continue
+                for key in listing:
+                    ref = layout.parse_manifest_key(key)
+                    if ref is None or layout.manifest_key(ref) != key:
+                        strays.append(Broken(repository.name, key, "this is not a manifest's name; it was put there by something else"))
+                    else:
+                        places.setdefault(ref, []).append(repository)
+        if unreachable and len(unreachable) == len(repositories):
+            raise RepositoryError("no repository can be listed", "; ".join(unreachable.values()), "Nothing is known about backups.")
+        listed = {repository.name for repository in repositories} - set(unreachable)
+        return cls(places, strays, listed, unreachable, verify_keys)
+
+    @property
+    def backups(self) -> list[Backup]:
+        """Every backup with a readable manifest, newest first; reads what was not read before."""
+        if self._backups is None:
+            self._read(self._newest_first())
+            judged = (self._judge(ref) for ref in self._newest_first())
+            self._backups = [backup for backup in judged if backup is not None]
+        return self._backups
+
+    @property
+    def broken(self) -> list[Broken]:
+        """What lies among the manifests and is none, newest last; reads what was not read before."""
+        self._read(self._newest_first())
+        found = [answer for answer in self._answers.values() if isinstance(answer, Broken)]
+        return self._strays + sorted(found, key=lambda broken: (broken.key, broken.repository))
+
+    def replace_backups(self, backups: Sequence[Backup]) -> None:
+        """Put the same backups, looked at more closely, in the place of those with their refs."""
+        closer = {backup.ref: backup for backup in backups}
+        self._backups = [closer.get(backup.ref, backup) for backup in self.backups]
+
+    def newest(self) -> Backup | None:
+        """The newest backup, good or not; None when there is none.
+
+        Raises `ManifestError` when the newest one's manifest is broken wherever it lies: an older one is no answer (law 2).
+        """
+        for ref in self._newest_first():
+            self._read([ref])
+            backup = self._judge(ref)
+            if backup is not None:
+                return backup
+            reasons = [f"{broken.repository}: {broken.reason}" for broken in self._broken_of(ref)]
+            if reasons:
+                raise ManifestError(f"the newest backup {ref.backup_id} has no readable manifest", "; ".join(reasons))
+        return None
+
+    def newest_complete(self, names: Iterable[str]) -> Manifest | None:
+        """The newest backup that is whole in every one of the named repositories, or None; reads no more than it needs."""
+        wanted = set(names)
+        for ref in self._newest_first():
+            if wanted <= {repository.name for repository in self._places[ref]}:
+                self._read([ref])
+                backup = self._judge(ref)
+                if backup is not None and backup.good and wanted <= set(backup.repositories) and not wanted & set(backup.absent):
+                    return backup.manifest
+        return None
+
+    def newest_good_age(self, now: dt.datetime) -> float | None:
+        """Seconds since the newest good backup's snapshot, or None when no backup is good."""
+        return next((backup.age_seconds(now) for backup in self.backups if backup.good), None)
+
+    def to_documents(self, now: dt.datetime) -> list[dict[str, Any]]:
+        """Every backup as plain data, newest first; `newest` marks the newest of its kind and name, good or not."""
+        seen: set[tuple[str, str]] = set()
+        documents = []
+        for backup in self.backups:
+            asset = (backup.ref.kind, backup.ref.name)
+            documents.append(backup.to_document(now, asset not in seen))
+            seen.add(asset)
+        return documents
+
+    def _newest_first(self) -> list[BackupRef]:
+        return sorted(self._places, key=lambda ref: (ref.backup_id, ref.kind, ref.name), reverse=True)
+
+    def _read(self, refs: Sequence[BackupRef]) -> None:
+        """Read the manifests of these backups wherever they lie, several at a time, each only once."""
+        pairs = [(ref, place) for ref in refs for place in self._places[ref] if (ref, place.name) not in self._answers]
+        if not pairs:
+            return
+        with ThreadPoolExecutor(max_workers=min(READERS, len(pairs))) as pool:
+            for (ref, place), answer in zip(pairs, pool.map(lambda pair: _manifest(*pair), pairs)):
+                self._answers[ref, place.name] = answer
+
+    def _broken_of(self, ref: BackupRef) -> list[Broken]:
+        answers = (self._answers[ref, place.name] for place in self._places[ref])
+        return [answer for answer in answers if isinstance(answer, Broken)]
+
+    def _judge(self, ref: BackupRef) -> Backup | None:
+        """The backup as its manifests tell of it, or None when none of them is readable."""
+        manifests: dict[str, Manifest] = {}
+        for place in self._places[ref]:
+            answer = self._answers[ref, place.name]
+            if isinstance(answer, Manifest):
+                manifests[place.name] = answer
+        if not manifests:
+            return None
+        manifest = next(iter(manifests.values()))
+        problems = [f"{broken.repository}: {broken.reason}" for broken in self._broken_of(ref)]
+        problems += [f"{name}: its manifest says otherwise than the others" for name, other in manifests.items() if other != manifest]
+        claimed = {name for name, reason in manifest.repositories.items() if not reason}
+        gone = (claimed & self._listed) - set(manifests) - {broken.repository for broken in self._broken_of(ref)}
+        problems += [f"{name}: its manifest is not there, though the backup was complete" for name in sorted(gone)]
+        problems += [f"{name}: cannot be looked at" for name in sorted(claimed & set(self.unreachable))]
+        if self._verify_keys:
+            try:
+                verify(manifest.signed_bytes(), manifest.signature, self._verify_keys)
+            except ManifestError as error:
+                problems.append(f"the manifest's signature: {error.what}")
+        absent = {name: reason for name, reason in manifest.repositories.items() if reason}
+        return Backup(manifest, tuple(manifests), absent, tuple(problems))
+
+
+def _listing(repository: Repository, prefix: str) -> list[str] | RepositoryError:
+    try:
+        return [info.key for info in repository.list(prefix)]
+    except RepositoryError as error:
+        return error
+
+
+def _manifest(ref: BackupRef, repository: Repository) -> _Answer:
+    """What lies under the backup's manifest key; None when it was removed since it was listed."""
+    key = layout.manifest_key(ref)
+    try:
+        manifest = Manifest.from_bytes(repository.read(key, MANIFEST_LIMIT_BYTES))
+    except ObjectMissing:
+        return None
+    except (ManifestError, RepositoryError) as error:
+        return Broken(repository.name, key, str(error))
+    if manifest.ref != ref:
+        return Broken(repository.name, key, f"the manifest speaks of another backup, {manifest.backup_id} of {manifest.name!r}")
+    return manifest
