@@ -42,7 +42,7 @@ def list_backups(given: Mapping[str, Any]) -> dict[str, Any]:
     if name is not None and kind is None:
         raise ConfigurationError("name needs kind", where)
     if query is not None:
-        expression.search(query, [], where)  # a mistake shows before everything is listed and read
+        expression.check(query, where)  # a mistake shows before everything is listed and read
 
     with contextlib.ExitStack() as stack:
         repositories = [stack.enter_context(open_repository(title, spec, read_only=True)) for title, spec in specs.items()]
