@@ -138,7 +138,8 @@ class Target:
         """The server's programs run as the drill's user; raises `ConfigurationError` with one sentence."""
         for program in (self.programs.postgres, self.programs.pg_restore):
             ended = subprocess.run(
-                self.confinement.command([str(program.path), "--version"]),
+                # By a shell of that user: setpriv itself would still find the program with root's capabilities.
+                self.confinement.command(["sh", "-c", 'exec "$0" --version', str(program.path)]),
                 env=self._environment,
                 cwd="/",
                 stdin=subprocess.DEVNULL,

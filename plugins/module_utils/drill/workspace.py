@@ -6,7 +6,7 @@
       .lock                         held while a drill's directory is made or reaped
       drill-<stamp>-<random>/       0710: the drill's user may pass, not look or write
         drill.json                  the marker, locked (flock) for as long as the drill lives
-        data/  socket/              0700, the server's
+        data/  s/                   0700, the server's; its socket lies in s
         fetched/                    0750, ours; the opened dump, which pg_restore may read
         root/                       0700, empty; the isolated programs' root is mounted over it
         server.log                  0600, ours
@@ -52,7 +52,7 @@ class Workspace:
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path
         self.drill_id = path.name
-        self.data, self.socket = path / "data", path / "socket"
+        self.data, self.socket = path / "data", path / "s"
         self.fetched, self.mount_point = path / "fetched", path / "root"
         self._lock = lock
 
@@ -106,7 +106,7 @@ def check_work_dir(work_dir: Path) -> None:
     """
     if not work_dir.is_absolute():
         raise ConfigurationError("work_dir is not an absolute path", str(work_dir))
-    check_socket_directory(work_dir / _LONGEST_ID / "socket")
+    check_socket_directory(work_dir / _LONGEST_ID / "s")
     try:
         status = os.lstat(work_dir)
     except FileNotFoundError:

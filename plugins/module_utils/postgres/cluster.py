@@ -44,7 +44,7 @@ Wrap = Callable[[Sequence[str], Iterable[Path]], "list[str]"]
 
 
 class Cluster:
-    """A server of its own below `directory`: `data`, `socket` and `server.log`, which exist already and fit its user.
+    """A server of its own below `directory`: `data`, `s` (for its socket) and `server.log`, which exist already and fit its user.
 
     `wrap` starts programs as that user, never as root. Raises `DatabaseError` with the end of the server's own log.
     """
@@ -61,7 +61,7 @@ class Cluster:
     ) -> None:
         """`stop_signal` is what ends the process that `wrap` starts, and the server with it."""
         self.data = directory / "data"
-        self.socket = directory / "socket"
+        self.socket = directory / "s"
         self.log = directory / "server.log"
         self.settings = dict(settings)
         self._initdb = initdb
