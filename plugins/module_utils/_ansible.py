@@ -45,9 +45,11 @@ def run_module(
     _respawn_for(_libraries(argument_spec, params))
     try:
         with stop_on_signals():
-            result = dict(function(params, module.check_mode))
+            result = {"changed": False, **function(params, module.check_mode)}
     except LifeboatError as error:
-        module.fail_json(**{**dict(getattr(error, "result", {})), "msg": str(error), "error": _parts(error)})
+        known = {**getattr(error, "result", {})}
+        _warn(module, known)
+        module.fail_json(**{**known, "msg": str(error), "error": _parts(error)})
     except Stopped as stop:
         module.fail_json(msg=f"stopped by {stop}; what had been started was ended and cleaned up. Run it again.")
     except Exception as error:  # noqa: BLE001 - a module's last words
@@ -55,7 +57,13 @@ def run_module(
             msg=f"unexpected {type(error).__name__}: {clean_line(str(error))}. This is a fault of lifeboat.postgres: please report it.",
             exception=traceback.format_exc(),
         )
-    module.exit_json(**{"changed": False, **result})
+    _warn(module, result)
+    module.exit_json(**result)
+
+
+def _warn(module: AnsibleModule, result: dict[str, Any]) -> None:
+    for warning in result.pop("warnings", ()):
+        module.warn(warning)
 
 
 def _parts(error: LifeboatError) -> dict[str, str]:
