@@ -30,9 +30,7 @@ def inspect(backups: Sequence[Backup], repositories: Sequence[Repository], level
         return list(backups)
     with ThreadPoolExecutor(max_workers=max(len(repositories), 1)) as pool:
         found = list(pool.map(lambda repository: _inspect_in(backups, repository, level), repositories))
-    return [
-        backup.with_problems((problem for problems in found for problem in problems.get(backup.ref, ())), level) for backup in backups
-    ]
+    return [backup.with_problems((problem for problems in found for problem in problems.get(backup.ref, ())), level) for backup in backups]
 
 
 def _inspect_in(backups: Sequence[Backup], repository: Repository, level: str) -> Mapping[BackupRef, list[str]]:

@@ -141,9 +141,7 @@ class _Faults:
         return said + self._wrong_starts
 
     def _named(self, offenders: Sequence[tuple[Sequence[Any], int, int]], total: int) -> str:
-        texts = [
-            self._check.group_label(key) + (str(first) if first == last else f"{first} to {last}") for key, first, last in offenders
-        ]
+        texts = [self._check.group_label(key) + (str(first) if first == last else f"{first} to {last}") for key, first, last in offenders]
         named = sum(last - first + 1 for _key, first, last in offenders)
         return ", ".join(texts) + (", …" if named < total else "")
 

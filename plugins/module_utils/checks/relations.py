@@ -161,5 +161,3 @@ def _quotes(written: str) -> str:
         return ""
     quoted = '"' + written.replace('"', '""') + '"'
     return f"A name with capitals, spaces or signs needs double quotes: {quoted}."
-
-

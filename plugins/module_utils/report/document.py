@@ -180,9 +180,7 @@ def _plain(value: Any) -> Any:
 _SECONDS = strict.optional(strict.number)
 _READERS: dict[str, Any] = {
     "verdict": strict.one_of(VERDICTS),
-    "objective": strict.nested(
-        Objective, {"rpo_seconds": _SECONDS, "rto_seconds": _SECONDS, "met": strict.optional(strict.boolean)}
-    ),
+    "objective": strict.nested(Objective, {"rpo_seconds": _SECONDS, "rto_seconds": _SECONDS, "met": strict.optional(strict.boolean)}),
     "service_ready_seconds": _SECONDS,
     "verified_seconds": _SECONDS,
     "rpo_seconds": _SECONDS,
@@ -194,9 +192,7 @@ _READERS: dict[str, Any] = {
     "failure_at": strict.optional(strict.moment),
     "started_at": strict.moment,
     "finished_at": strict.moment,
-    "teardown": strict.nested(
-        Teardown, {"complete": strict.boolean, "seconds": strict.number, "left": strict.tuple_of(strict.text)}
-    ),
+    "teardown": strict.nested(Teardown, {"complete": strict.boolean, "seconds": strict.number, "left": strict.tuple_of(strict.text)}),
     "waived": strict.tuple_of(strict.text),
     "warnings": strict.tuple_of(strict.text),
 }

@@ -107,9 +107,7 @@ def test_some_damaged_values_are_counted_by_what_is_wrong(customers: Secrets) ->
     customers.fill("bytea", [seal(), seal(), bytes(changed), b"short", seal(key=b"x" * 32), None])
     answer = customers.ask()
     assert (answer.verdict, answer.found) == ("failed", "3 of 5 did not open")
-    assert answer.detail == (
-        "2 need another key, or were changed; 1 are not sealed values (encoding, or too short); 1 row without a value"
-    )
+    assert answer.detail == ("2 need another key, or were changed; 1 are not sealed values (encoding, or too short); 1 row without a value")
 
 
 def test_a_plaintext_of_another_form_fails_without_being_shown(customers: Secrets) -> None:

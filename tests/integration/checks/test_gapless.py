@@ -155,7 +155,7 @@ def test_a_text_column_cannot_be_judged(database: Any) -> None:
 
 
 def test_hostile_names_are_only_names(database: Any) -> None:
-    hostile = "my \"\"inv'oices\"\"; DROP TABLE x; --\n$(id) %s {} Ü"
+    hostile = 'my ""inv\'oices""; DROP TABLE x; --\n$(id) %s {} Ü'
     database.execute(
         f'CREATE SCHEMA "Süd %"; CREATE TABLE "Süd %"."{hostile}" ("nu.m ber %(x)s" int, "-y" text)',
         f'INSERT INTO "Süd %"."{hostile}" SELECT n, \'<b>{{}}%s\' FROM generate_series(1, 10) n',

@@ -1,0 +1,63 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A drill report to start from: a healthy drill of a small shop, any field replaced."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from typing import Any
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import CheckResult
+from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import DrillReport, Isolation, Objective, Phase, Teardown
+
+__all__ = ["a_report"]
+
+STARTED = dt.datetime(2026, 11, 21, 4, 0, tzinfo=dt.timezone.utc)
+
+
+def a_report(**fields: Any) -> DrillReport:
+    """The healthy drill, with these fields instead."""
+    return dataclasses.replace(
+        DrillReport(
+            system="shop",
+            kind="database",
+            name="shop",
+            backup_id="20261121T031500Z-1a2b3c4d",
+            repository="offsite",
+            verdict="passed",
+            reason="All 6 checks passed",
+            objective=Objective(rpo_seconds=3600, rto_seconds=900, met=True),
+            service_ready_seconds=6.21,
+            verified_seconds=9.87,
+            rpo_seconds=2700.0,
+            rpo_note="",
+            phases=(
+                Phase("plan", 0.11),
+                Phase("guard", 0.34),
+                Phase("target", 0.52),
+                Phase("fetch", 2.9),
+                Phase("restore", 2.34),
+                Phase("checks", 3.66),
+                Phase("teardown", 0.4),
+            ),
+            checks=(
+                CheckResult("rows", "passed", "171,000 rows in 9 tables", "171,000 rows in 9 tables"),
+                CheckResult("sequences", "passed", "7 at least where production's were", "7"),
+                CheckResult("schema", "passed", "sha256 9f4e…", "sha256 9f4e…"),
+                CheckResult("gapless invoices.number by year", "passed", "no number missing, doubled or empty", "62000 rows, no gap"),
+                CheckResult("integer orders.total_cents", "passed", "whole numbers", "total_cents is bigint"),
+                CheckResult("decrypt customers.secret", "passed", "every value opens with the protected key", "opened 20000 values"),
+            ),
+            isolation=Isolation(True, "network, mount and pid namespaces", "no address but its own loopback could be reached"),
+            settings={"fsync": "off", "archive_mode": "off", "listen_addresses": ""},
+            snapshot_at=STARTED - dt.timedelta(minutes=45),
+            failure_at=STARTED,
+            started_at=STARTED,
+            finished_at=STARTED + dt.timedelta(seconds=10.27),
+            teardown=Teardown(True, 0.4, (), "no process and no directory is left"),
+            host="drill1",
+            lifeboat_version="0.1.0",
+        ),
+        **fields,
+    )
