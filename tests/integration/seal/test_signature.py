@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 from pathlib import Path
 
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError, SealError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal import signature
+from support.backups import manifest_for, new_ref
 from support.keys import KeyPair, ssh_pair
 
 pytestmark = pytest.mark.needs("program:ssh-keygen", "library:cryptography")
@@ -75,3 +77,15 @@ def test_a_key_with_a_passphrase_or_of_another_type_cannot_sign(tmp_path: Path) 
 
 def test_the_public_key_line_is_what_ssh_keygen_writes(key: KeyPair) -> None:
     assert signature.check_signing_key(key.path) == " ".join(key.public.split()[:2])
+
+
+def test_the_commands_of_the_documentation_verify_a_manifest_and_refuse_an_altered_one(tmp_path: Path, key: KeyPair) -> None:
+    page = (Path(signature.__file__).parents[3] / "docs" / "sealing.md").read_text()
+    commands = page.partition("runs these lines -->\n```sh\n")[2].partition("```")[0]
+    unsigned = manifest_for(new_ref(system="Bücher & Söhne"))([], {"here": ""})
+    signed = dataclasses.replace(unsigned, signature=signature.sign(unsigned.signed_bytes(), key.path))
+    (tmp_path / "signing_key.pub").write_text(key.public + "\n")
+    for manifest, accepted in ((signed, True), (dataclasses.replace(signed, system="Bücher & Tochter"), False)):
+        (tmp_path / "20261121T031500Z-1a2b3c4d.json").write_bytes(manifest.to_bytes())
+        done = subprocess.run(["sh", "-c", commands], cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode == 0) is accepted, done
