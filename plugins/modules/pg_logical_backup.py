@@ -226,12 +226,6 @@ evidence:
   returned: when a backup was taken
   type: dict
   sample: {tables: 42, uncounted: 0, seconds: 1.2}
-notes:
-  description: What the operator should know.
-  returned: success
-  type: list
-  elements: str
-  sample: ["only one recipient: if its identity is lost, so is every backup"]
 """
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils._ansible import run_module

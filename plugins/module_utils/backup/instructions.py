@@ -17,9 +17,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import 
 __all__ = ["logical_instructions"]
 
 
-def logical_instructions(
-    ref: BackupRef, artifacts: Sequence[Artifact], server_version: str, snapshot_at: str
-) -> Mapping[str, bytes]:
+def logical_instructions(ref: BackupRef, artifacts: Sequence[Artifact], server_version: str, snapshot_at: str) -> Mapping[str, bytes]:
     """`RESTORE.md` and `restore.sh` of a sealed custom-format dump."""
     dump = next(artifact for artifact in artifacts if artifact.role == "dump")
     evidence = next(artifact for artifact in artifacts if artifact.role == "evidence")
@@ -35,9 +33,7 @@ def logical_instructions(
         "MAJOR": major,
         "DUMP": shlex.join(volume.name for volume in dump.volumes),
         "EVIDENCE": shlex.join(volume.name for volume in evidence.volumes),
-        "DIGESTS": "\n".join(
-            f"{volume.sha256}  {volume.name}" for artifact in (dump, evidence) for volume in artifact.volumes
-        ),
+        "DIGESTS": "\n".join(f"{volume.sha256}  {volume.name}" for artifact in (dump, evidence) for volume in artifact.volumes),
     }
     return {"RESTORE.md": _filled(_GUIDE, values), "restore.sh": _filled(_SCRIPT, values)}
 

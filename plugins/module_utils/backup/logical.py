@@ -1,0 +1,214 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Take a logical backup of one database: the story from the lock to the manifest.
+
+connect → lock the tables, export a snapshot → dump it, and collect evidence beside it in the same snapshot → compress →
+seal → one stream to every repository → confirm → publish → instructions → manifest. Whatever fails, fails by name and
+commits nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils import compress, layout
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.instructions import logical_instructions
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import BackupWriter, Delivery
+from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Catalogue
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import RepositoryError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.collect import Collector
+from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import Evidence
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest, format_moment
+from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import Counter, Pipeline, ProcessStage
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.advisory import advisory_lock
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import open_connection, server_facts
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.credentials import client_credentials
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDump
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import Snapshot, exported_snapshot
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import VERSION, host_id, host_name, now
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import sign
+
+__all__ = ["KIND", "LogicalBackup", "back_up", "newest_everywhere", "run"]
+
+KIND = "database"
+DUMP_HEADER = b"PGDMP"
+"""How every custom-format archive begins (src/bin/pg_dump/pg_backup_archiver.c)."""
+
+
+@dataclass(frozen=True)
+class LogicalBackup:
+    """A backup that exists: its manifest, what became of it in each repository, and what the operator should know."""
+
+    manifest: Manifest
+    evidence: Evidence
+    deliveries: Sequence[Delivery]
+    seconds: float
+    notes: Sequence[str]
+
+
+def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
+    """From options to a result, for the module and the command: a backup, or the young one that makes it needless."""
+    job = LogicalJob.from_options(given)
+    with contextlib.ExitStack() as stack:
+        repositories = [stack.enter_context(repository) for repository in job.open_repositories()]
+        if not check_mode:
+            stack.enter_context(host_lock(job.system, KIND, job.name, job.lock_dir))
+        young = _young_backup(job, repositories)
+        if young is not None:
+            age = (now() - young.snapshot_at).total_seconds()
+            return {
+                "changed": False,
+                "backup_id": young.backup_id,
+                "snapshot_at": format_moment(young.snapshot_at),
+                "age_seconds": age,
+            }
+        if check_mode:
+            return {"changed": True, "warnings": list(_rehearse(job))}
+        return _result(back_up(job, repositories, progress))
+
+
+def newest_everywhere(job: LogicalJob, repositories: Sequence[Repository]) -> Manifest | None:
+    """The newest backup of this asset that is complete in every one of the repositories, or None."""
+    catalogue = Catalogue.load(repositories, job.system, KIND, job.name)
+    names = {repository.name for repository in repositories}
+    return catalogue.newest_complete(names)
+
+
+def back_up(job: LogicalJob, repositories: Sequence[Repository], progress: Callable[[str], None]) -> LogicalBackup:
+    """Take the backup. The caller holds the lock on this host.
+
+    Raises `RepositoryError` with the result when the backup exists, but not in every repository.
+    """
+    started, clock = now(), time.monotonic()
+    ref = layout.BackupRef(job.system, KIND, job.name, layout.new_backup_id(started))
+    application_name = f"lifeboat {ref.backup_id}"
+    with contextlib.ExitStack() as stack:
+        connection = stack.enter_context(open_connection(job.login, application_name=application_name))
+        facts = server_facts(connection)
+        pg_dump = PgDump(facts.major, job.bin_dir)
+        stack.enter_context(advisory_lock(connection, job.system, KIND, job.name))
+        collector = Collector(connection, queries=job.queries, checks=job.checks, lock_timeout_seconds=job.lock_timeout_seconds)
+        writer = stack.enter_context(BackupWriter(ref, repositories, job.stall_timeout_seconds, job.volume_bytes, progress))
+        with exported_snapshot(connection, lock_timeout_seconds=job.lock_timeout_seconds) as snapshot:
+            progress(f"snapshot of {len(snapshot.tables)} tables at {format_moment(snapshot.moment)}")
+            with collector.beside(snapshot):
+                plain_bytes = _dump(job, pg_dump, snapshot, writer, application_name)
+                progress(f"dumped {plain_bytes} bytes")
+                collector.finish(job.evidence_budget_seconds)
+        evidence = collector.evidence(plain_bytes)
+        with Pipeline([compress.compressor(job.compression_level), job.sealer.stage()], [evidence.to_bytes()]) as sealed:
+            writer.store(f"evidence.json{compress.SUFFIX}{job.sealer.suffix}", "evidence", sealed)
+        notes = [*job.sealer.notes, *pg_dump.warnings]
+        if job.signing_key is None:
+            notes.append("the manifest is not signed: signing_key is not set")
+
+        def manifest(artifacts: Sequence[Artifact], problems: Mapping[str, str]) -> Manifest:
+            unsigned = Manifest(
+                system=ref.system,
+                kind=ref.kind,
+                name=ref.name,
+                backup_id=ref.backup_id,
+                started_at=started,
+                snapshot_at=snapshot.moment,
+                finished_at=now(),
+                lifeboat_version=VERSION,
+                host_name=host_name(),
+                host_id=host_id(),
+                server_version=facts.version,
+                server_version_num=facts.version_num,
+                client_version=pg_dump.version,
+                system_identifier=facts.system_identifier,
+                database_bytes=evidence.database_bytes,
+                plain_bytes=plain_bytes,
+                compression=compress.METHOD,
+                encryption=job.sealer.method,
+                recipients=job.sealer.recipients,
+                artifacts=tuple(artifacts),
+                repositories=dict(problems),
+                notes=tuple(notes),
+            )
+            if job.signing_key is None:
+                return unsigned
+            return dataclasses.replace(unsigned, signature=sign(unsigned.signed_bytes(), str(job.signing_key)))
+
+        def instructions(artifacts: Sequence[Artifact]) -> Mapping[str, bytes]:
+            return logical_instructions(ref, artifacts, facts.version, format_moment(snapshot.moment))
+
+        document = writer.commit(instructions, manifest)
+        # What evidence is missing tells about the data, so it is said here and not in the manifest.
+        backup = LogicalBackup(document, evidence, writer.deliveries, time.monotonic() - clock, [*notes, *evidence.notes])
+    incomplete = [delivery for delivery in backup.deliveries if delivery.problem]
+    if incomplete:
+        raise RepositoryError(
+            f"backup {ref.backup_id} exists, but is not complete in {', '.join(delivery.repository for delivery in incomplete)}",
+            "; ".join(delivery.problem for delivery in incomplete),
+            "The other repositories hold it whole; mend this one and run again.",
+            result=_result(backup),
+        )
+    return backup
+
+
+def _dump(job: LogicalJob, pg_dump: PgDump, snapshot: Snapshot, writer: BackupWriter, application_name: str) -> int:
+    """Stream the dump into every repository; return its bytes before compression. No temporary copy anywhere."""
+    counter = Counter("pg_dump's output", DUMP_HEADER)
+    argv = pg_dump.argv(job.login.conninfo(application_name), snapshot_id=snapshot.id, lock_wait_timeout_seconds=job.lock_timeout_seconds)
+    with client_credentials(job.login) as credentials:
+        dump = ProcessStage("pg_dump", argv, env=credentials.env, pass_fds=credentials.pass_fds)
+        with Pipeline([dump, counter, compress.compressor(job.compression_level), job.sealer.stage()]) as sealed:
+            writer.store(f"database.dump{compress.SUFFIX}{job.sealer.suffix}", "dump", sealed)
+    return counter.size_bytes
+
+
+def _rehearse(job: LogicalJob) -> Iterator[str]:
+    """What a run needs before it begins, for check mode: raises what the run would raise."""
+    with open_connection(job.login, application_name="lifeboat check") as connection:
+        pg_dump = PgDump(server_facts(connection).major, job.bin_dir)
+    compress.compressor(job.compression_level)
+    yield from job.sealer.notes
+    yield from pg_dump.warnings
+
+
+def _young_backup(job: LogicalJob, repositories: Sequence[Repository]) -> Manifest | None:
+    """The backup that makes another one needless: whole everywhere and younger than `max_age`."""
+    if job.max_age_seconds is None:
+        return None
+    newest = newest_everywhere(job, repositories)
+    if newest is None:
+        return None
+    age = (now() - newest.snapshot_at).total_seconds()
+    # A snapshot from the future means that a clock jumped: never a reason to skip a backup.
+    return newest if 0 <= age < job.max_age_seconds else None
+
+
+def _result(backup: LogicalBackup) -> dict[str, Any]:
+    manifest = backup.manifest
+    return {
+        "changed": True,
+        "backup_id": manifest.backup_id,
+        "snapshot_at": format_moment(manifest.snapshot_at),
+        "size_bytes": manifest.size_bytes,
+        "plain_bytes": manifest.plain_bytes,
+        "seconds": round(backup.seconds, 3),
+        "signed": bool(manifest.signature),
+        "repositories": {
+            delivery.repository: {
+                "complete": not delivery.problem,
+                "problem": delivery.problem,
+                "copied_because": delivery.copied_because,
+                "size_bytes": delivery.size_bytes,
+                "seconds": round(delivery.seconds, 3),
+                "bytes_per_second": round(delivery.bytes_per_second, 1),
+            }
+            for delivery in backup.deliveries
+        },
+        "evidence": {"tables": len(backup.evidence.tables), "uncounted": len(backup.evidence.uncounted)},
+        "warnings": list(backup.notes),
+    }
