@@ -99,11 +99,11 @@ def back_up(job: LogicalJob, repositories: Sequence[Repository], progress: Calla
         writer = stack.enter_context(BackupWriter(ref, repositories, job.stall_timeout_seconds, job.volume_bytes, progress))
         with exported_snapshot(connection, lock_timeout_seconds=job.lock_timeout_seconds) as snapshot:
             progress(f"snapshot of {len(snapshot.tables)} tables at {format_moment(snapshot.moment)}")
-            with collector.beside(snapshot):
+            with collector.beside(snapshot) as counting:
                 plain_bytes = _dump(job, pg_dump, snapshot, writer, application_name)
                 progress(f"dumped {plain_bytes} bytes")
-                collector.finish(job.evidence_budget_seconds)
-        evidence = collector.evidence(plain_bytes)
+                counting.finish(job.evidence_budget_seconds)
+        evidence = collector.evidence(counting, plain_bytes)
         with Pipeline([compress.compressor(job.compression_level), job.sealer.stage()], [evidence.to_bytes()]) as sealed:
             writer.store(f"evidence.json{compress.SUFFIX}{job.sealer.suffix}", "evidence", sealed)
         notes = [*job.sealer.notes, *pg_dump.warnings]

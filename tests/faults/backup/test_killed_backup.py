@@ -52,7 +52,7 @@ def given(postgres18: Server, slow_database: str, places: dict[str, Any], tmp_pa
     identity: Identity = new_identity(tmp_path / "identity.txt")
 
     def build(**more: Any) -> dict[str, Any]:
-        return options(postgres18, slow_database, places, identity, tmp_path / "locks", **{"compression_level": 19, **more})
+        return {**options(postgres18, slow_database, places, identity, tmp_path / "locks", compression_level=19), **more}
 
     return build
 

@@ -45,6 +45,6 @@ def given(postgres: Server, shop: str, places: dict[str, Any], identity: Identit
     """The module's options for a backup of the shop; keywords override."""
 
     def build(**more: Any) -> dict[str, Any]:
-        return options(postgres, shop, places, identity, tmp_path / "locks", **more)
+        return {**options(postgres, shop, places, identity, tmp_path / "locks"), **more}
 
     return build
