@@ -176,7 +176,7 @@ def postgres(request: pytest.FixtureRequest) -> Server:
     return server
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def account() -> pwd.struct_passwd | None:
     """Whom servers run as when the tests run as root; None for "as we are"."""
     if os.geteuid() != 0:
@@ -203,7 +203,7 @@ def private_directory(prefix: str) -> Path:
     return directory
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def readable_bin_dir(major: int) -> Path:
     """The programs of this major version where `account` can run them: in place, else copied (a wheel below /root)."""
     found = server_directory(major)
@@ -218,7 +218,7 @@ def readable_bin_dir(major: int) -> Path:
     return copy / found.name
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _initialised(major: int) -> tuple[Path, str]:
     """A data directory to copy, made once per session, and its superuser's password."""
     directory = private_directory("lb-init")

@@ -24,13 +24,13 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.faults 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["OLDEST_MAJOR", "Login", "ServerFacts", "database_errors", "open_connection", "psycopg", "server_facts"]
+__all__ = ["OLDEST_MAJOR", "Login", "ServerFacts", "database_errors", "one_row", "open_connection", "psycopg", "server_facts"]
 
 OLDEST_MAJOR = 14
 CONNECT_TIMEOUT_SECONDS = 15
 
 # Where servers put their sockets: a client library that was built elsewhere has another default than this host's server.
-_SOCKET_DIRECTORIES = ("/var/run/postgresql", "/run/postgresql", "/tmp")  # noqa: S108
+_SOCKET_DIRECTORIES = ("/var/run/postgresql", "/run/postgresql", "/tmp")
 
 # A role or a database may carry any of these (ALTER ROLE … SET); one that is not pinned ends the session that holds the
 # snapshot (docs/postgres-notes.md#timeouts), hides rows (#row-level-security) or changes how a value is written (#pinned-settings).
@@ -198,17 +198,24 @@ def _pin(connection: Connection[Any]) -> None:
 def server_facts(connection: Connection[Any]) -> ServerFacts:
     """What server this is; raises `DatabaseError`."""
     with database_errors():
-        row = connection.execute(
+        row = one_row(
+            connection,
             "SELECT pg_catalog.current_setting('server_version'), pg_catalog.current_setting('server_version_num')::int,"
             " pg_catalog.pg_is_in_recovery(),"
-            " pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
-        ).fetchone()
-        assert row is not None
+            " pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')",
+        )
         identifier = ""
         if row[3]:
-            found = connection.execute("SELECT system_identifier::text FROM pg_catalog.pg_control_system()").fetchone()
-            identifier = found[0] if found else ""
+            identifier = one_row(connection, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()")[0]
     return ServerFacts(row[0], row[1], row[1] // 10000, identifier, row[2])
+
+
+def one_row(connection: Connection[Any], query: str) -> tuple[Any, ...]:
+    """The row of a query that always gives one; raises `psycopg.Error`, `DatabaseError`."""
+    row: tuple[Any, ...] | None = connection.execute(query.encode()).fetchone()
+    if row is None:
+        raise DatabaseError("the server gave no row where there always is one", query)
+    return row
 
 
 @contextlib.contextmanager

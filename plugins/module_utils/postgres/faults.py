@@ -91,7 +91,7 @@ def connection_fault(error: Exception, place: str, user: str, dbname: str) -> Da
     return DatabaseError(f"the server refused the connection: {first_line(error)}", place)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error as PostgreSQL worded it, without the lines of context below."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

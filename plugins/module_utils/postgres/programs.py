@@ -70,10 +70,10 @@ class Program:
 
     def __init__(self, major: int, bin_dir: str | os.PathLike[str] | None = None) -> None:
         self.path = find_program(self.name, major, bin_dir)
+        self.major = major
         found = _version_of(self.path)
-        assert found is not None
-        self.major, self.minor = found
-        self.version = _dotted(found)
+        self.minor = found[1] if found else None
+        self.version = _dotted((major, self.minor))
         self._help: str | None = None
 
     @property

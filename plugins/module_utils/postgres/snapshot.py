@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DatabaseError, EvidenceError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import database_errors, psycopg
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import database_errors, one_row, psycopg
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -123,8 +123,8 @@ def named(names: Iterable[str], limit: int = 10) -> str:
 
 def _refuse_standby(connection: Connection[Any]) -> None:
     with database_errors():
-        row = connection.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone()
-    if row and row[0]:
+        (in_recovery,) = one_row(connection, "SELECT pg_catalog.pg_is_in_recovery()")
+    if in_recovery:
         raise DatabaseError(
             "the server is a standby",
             next_step="A long snapshot conflicts with replay there, and unlogged tables cannot be read: log in to the primary.",
@@ -167,14 +167,13 @@ def _attempt_snapshot(connection: Connection[Any], lock_timeout_seconds: float) 
     for start in range(0, len(listed), _BATCH):
         _lock(connection, listed[start : start + _BATCH])
     with database_errors():
-        row = connection.execute("SELECT pg_catalog.pg_export_snapshot(), pg_catalog.statement_timestamp()").fetchone()
-        assert row is not None
+        snapshot_id, moment = one_row(connection, "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.statement_timestamp()")
         tables = dumped_tables(connection)
         restless = _newcomers(connection, tables)
         connection.execute("SET LOCAL lock_timeout = 0")
     if restless:
         return None, restless
-    return Snapshot(row[0], row[1].astimezone(dt.timezone.utc), connection, tables), []
+    return Snapshot(snapshot_id, moment.astimezone(dt.timezone.utc), connection, tables), []
 
 
 def _newcomers(connection: Connection[Any], tables: Sequence[TableRef]) -> list[str]:

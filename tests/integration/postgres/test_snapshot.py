@@ -84,7 +84,7 @@ def test_a_table_that_stays_locked_is_named(postgres: Server, dbname: str) -> No
     with postgres.connect(dbname) as blocker, open_connection(postgres.login(dbname), application_name="a") as holder:
         blocker.execute("BEGIN")
         blocker.execute("LOCK TABLE busy IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(DatabaseError, match="locked by another session for too long.*lock_timeout"):
+        with pytest.raises(DatabaseError, match=r"locked by another session for too long.*lock_timeout"):
             with exported_snapshot(holder, lock_timeout_seconds=0.05):
                 pass
         assert holder.info.transaction_status == 0

@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Exact rows of every table, each row counted once: ordinary tables and partitions without their children, their sums above."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
+from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import TableRows
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import psycopg
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import TableRef
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+__all__ = ["count_rows"]
+
+# pg_dump loads such a tree through its topmost table, because the hash of an enum is not the same after a restore
+# (src/bin/pg_dump/pg_dump.c, getPartitioningInfo).
+_TREES = """
+    WITH RECURSIVE unsafe AS (
+        SELECT p.partrelid FROM pg_partitioned_table p
+        WHERE (SELECT c.oid FROM pg_opclass c JOIN pg_am a ON a.oid = c.opcmethod
+               WHERE c.opcname = 'enum_ops' AND c.opcnamespace = 'pg_catalog'::regnamespace AND a.amname = 'hash') = ANY (p.partclass)
+    ), tree AS (
+        SELECT c.oid, c.oid AS root, ARRAY[c.oid] AS above, c.oid IN (SELECT partrelid FROM unsafe) AS rehashed
+        FROM pg_class c WHERE c.relkind = 'p' AND NOT c.relispartition
+        UNION ALL
+        SELECT h.inhrelid, t.root, t.above || h.inhrelid, t.rehashed OR h.inhrelid IN (SELECT partrelid FROM unsafe)
+        FROM tree t JOIN pg_inherits h ON h.inhparent = t.oid
+    )
+    SELECT t.oid::bigint, n.nspname || '.' || c.relname, t.above::bigint[], t.rehashed
+    FROM tree t JOIN pg_class c ON c.oid = t.root JOIN pg_namespace n ON n.oid = c.relnamespace
+"""
+
+
+def count_rows(
+    connection: Connection[Any], tables: Sequence[TableRef], stopped: Callable[[], bool] = lambda: False
+) -> tuple[TableRows, ...]:
+    """The rows of `tables` as this transaction sees them, the small ones first.
+
+    When `stopped` or cancelled, what is left has no count (`rows` is None). Raises `psycopg.Error`.
+    """
+    sql = deps.load("psycopg.sql", package="psycopg", debian="python3-psycopg")
+    trees = {oid: (root, above, rehashed) for oid, root, above, rehashed in connection.execute(_TREES).fetchall()}
+    rows: dict[int, int | None] = {}
+    for table in sorted(tables, key=lambda table: table.pages):
+        if table.kind == "r":
+            query = sql.SQL("SELECT count(*) FROM ONLY {}").format(sql.Identifier(table.schema, table.name))
+            rows[table.oid] = None if stopped() else _count(connection, query)
+    for table in tables:
+        if table.kind == "p":
+            below = [rows[leaf.oid] for leaf in tables if leaf.kind == "r" and table.oid in trees.get(leaf.oid, ("", (), False))[1]]
+            rows[table.oid] = None if None in below else sum(count for count in below if count is not None)
+    counted = []
+    for table in tables:
+        root, above, rehashed = trees.get(table.oid, ("", (table.oid,), False))
+        inside = len(above) > 1
+        counted.append(TableRows(table.schema, table.name, rows[table.oid], root if inside else "", rehashed and inside))
+    return tuple(counted)
+
+
+def _count(connection: Connection[Any], query: Any) -> int | None:
+    try:
+        with connection.transaction():
+            row = connection.execute(query).fetchone()
+    except psycopg().errors.QueryCanceled:
+        return None
+    return int(row[0]) if row else None
