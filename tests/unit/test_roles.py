@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a role says of itself agrees: specification, defaults, README, tasks; and a word means the same in every role."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+ROLES = sorted(path.name for path in (CHECKOUT / "roles").iterdir())
+
+TYPES: Mapping[str, type] = {"str": str, "path": str, "int": int, "bool": bool, "list": list, "dict": dict}
+
+
+def read(role: str, file: str) -> Any:
+    path = CHECKOUT / "roles" / role / file
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def options_of(role: str) -> dict[str, dict[str, Any]]:
+    options: dict[str, dict[str, Any]] = read(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    return options
+
+
+def every_option(options: Mapping[str, Mapping[str, Any]], where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each option with its path, options of options too."""
+    for name, option in options.items():
+        yield f"{where}{name}", option
+        yield from every_option(option.get("options", {}), f"{where}{name}.")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_defaults_and_specification_agree(role: str) -> None:
+    specified = {name: option["default"] for name, option in options_of(role).items() if "default" in option}
+    assert read(role, "defaults/main.yml") == specified
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_option_is_typed_described_and_either_required_or_has_a_default(role: str) -> None:
+    options = options_of(role)
+    for path, option in every_option(options):
+        assert option["description"], path
+        assert option["type"] in TYPES, path
+        assert ("elements" in option) == (option["type"] == "list"), path
+        if "default" in option:
+            assert isinstance(option["default"], TYPES[option["type"]]), path
+            assert option["default"] in option.get("choices", [option["default"]]) or option["default"] == [], path
+    assert all(option.get("required", False) != ("default" in option) for option in options.values())
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_tasks_use_every_option_and_no_other_variable_of_the_collection(role: str) -> None:
+    files = [*(CHECKOUT / "roles" / role / "tasks").glob("*.yml"), *(CHECKOUT / "roles" / role / "vars").glob("*.yml")]
+    used = {name for file in files for name in re.findall(r"(?<![\w.])lifeboat_\w+", _without_comments(file))}
+    # What the other half of the work needs is accepted, so that one document describes a system; drills are a statistic.
+    assert used - {"lifeboat_drills"} <= set(options_of(role))
+    unused = set(options_of(role)) - used
+    assert unused <= {"lifeboat_objective"}, "an option that nothing reads"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_internal_variables_say_that_they_are(role: str) -> None:
+    for file in (CHECKOUT / "roles" / role).glob("tasks/*.yml"):
+        registered = re.findall(r"(?:register|loop_var): (\w+)", file.read_text(encoding="utf-8"))
+        assert all(name.startswith("__lifeboat_") for name in registered), file
+    assert all(name.startswith("__lifeboat_") for name in read(role, "vars/main.yml"))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_readme_is_what_the_specification_makes_it(role: str) -> None:
+    readme = CHECKOUT / "roles" / role / "README.md"
+    assert readme.read_text(encoding="utf-8") == _readmes().renewed(readme), "run: python bin/_readmes.py"
+
+
+def test_a_word_means_the_same_in_every_role() -> None:
+    """One inventory feeds all roles, so a shared name has one type, one default and the same inner options."""
+    seen: dict[str, tuple[str, Any]] = {}
+    for role in ROLES:
+        for name, option in options_of(role).items():
+            meaning = {key: value for key, value in option.items() if key != "description"}
+            other, earlier = seen.setdefault(name, (role, meaning))
+            assert meaning == earlier, f"{name} in {role} and in {other}"
+
+
+def _without_comments(file: Path) -> str:
+    return re.sub(r"^\s*#.*$", "", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+def _readmes() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("_readmes", CHECKOUT / "bin" / "_readmes.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
