@@ -21,10 +21,10 @@ import pytest
 from support.clusters import Server
 from support.leaks import children
 from support.logical import Identity, new_identity, options, posix
+from support.modules import COLLECTIONS
 from support.store_fixtures import Bucket
 
 PASSWORD = "pa:ss\\word-k3ep-me-s3cret"
-ANSIBLE = Path(sys.executable).parent / "ansible"
 
 
 @pytest.fixture
@@ -61,13 +61,24 @@ def look_at_processes(pid: int, secrets: list[bytes]) -> tuple[list[str], set[st
     return shown, seen
 
 
-def run_through_ansible(given: dict[str, Any], home: Path, secrets: list[bytes]) -> tuple[bytes, list[str], set[str]]:
+def playbook_for(given: dict[str, Any], home: Path) -> tuple[list[str], dict[str, str], Path]:
+    """Command and environment that run the module with these options, and the playbook that holds them."""
     home.mkdir(mode=0o700)
-    arguments = home / "arguments.json"
-    arguments.write_text(json.dumps(given))
-    arguments.chmod(0o600)
-    environment = {**os.environ, "HOME": str(home), "TMPDIR": str(home), "ANSIBLE_PYTHON_INTERPRETER": sys.executable}
-    argv = [str(ANSIBLE), "localhost", "-vvvv", "-m", "lifeboat.postgres.pg_logical_backup", "-a", f"@{arguments}"]
+    playbook = home / "playbook.json"
+    task = {"name": "Back up", "lifeboat.postgres.pg_logical_backup": given}
+    playbook.write_text(json.dumps([{"name": "Test", "hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [task]}]))
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "TMPDIR": str(home),
+        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+        "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
+    }
+    return [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", "-vvvv", str(playbook)], environment, playbook
+
+
+def run_through_ansible(given: dict[str, Any], home: Path, secrets: list[bytes]) -> tuple[bytes, list[str], set[str]]:
+    argv, environment, playbook = playbook_for(given, home)
     log = home / "output"
     shown: list[str] = []
     seen: set[str] = set()
@@ -78,7 +89,7 @@ def run_through_ansible(given: dict[str, Any], home: Path, secrets: list[bytes])
             shown += found
             seen |= programs
             time.sleep(0.005)
-    arguments.unlink()
+    playbook.unlink()
     said = log.read_bytes()
     assert process.returncode == 0, said.decode()
     return said, shown, seen
@@ -111,11 +122,7 @@ def test_a_wrong_password_is_answered_without_showing_it(postgres18: Server, dat
     given = options(postgres18, database, {"here": posix(tmp_path / "here")}, new_identity(tmp_path / "i"), tmp_path / "locks")
     del given["login_unix_socket"]
     given |= {"login_host": "127.0.0.1", "login_user": "keeper", "login_password": "wrong-but-s3cret"}
-    home = tmp_path / "home"
-    home.mkdir(mode=0o700)
-    (home / "a.json").write_text(json.dumps(given))
-    argv = [str(ANSIBLE), "localhost", "-vvvv", "-m", "lifeboat.postgres.pg_logical_backup", "-a", f"@{home / 'a.json'}"]
-    environment = {**os.environ, "HOME": str(home), "ANSIBLE_PYTHON_INTERPRETER": sys.executable}
+    argv, environment, _playbook = playbook_for(given, tmp_path / "home")
     done = subprocess.run(argv, env=environment, capture_output=True, text=True)
     assert done.returncode != 0
     assert "keeper" in done.stdout
