@@ -93,6 +93,7 @@ def _libraries(argument_spec: Mapping[str, Any], params: Mapping[str, Any]) -> l
     wanted = {
         "psycopg": "login_db" in argument_spec or "checks" in argument_spec,
         "boto3": ("type", "s3") in _leaves({word: params.get(word) for word in ("repositories", "repository", "report_repository")}),
+        "jmespath": bool(params.get("query")) or any(key == "jmespath" for key, _value in _leaves(params.get("checks"))),
         "cryptography": bool(params.get("signing_key") or params.get("verify_keys")),
     }
     return [library for library, is_wanted in wanted.items() if is_wanted]

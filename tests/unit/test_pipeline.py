@@ -231,6 +231,14 @@ def test_leaving_the_loop_early_is_never_success() -> None:
             break
 
 
+def test_the_iteration_itself_raises_at_the_end_of_a_cut_stream() -> None:
+    with pytest.raises(PipelineError, match="dump ended with exit status 3"), Pipeline([shell("dump", "echo half; exit 3")]) as stream:
+        chunks = []
+        with pytest.raises(PipelineError, match="dump ended with exit status 3"):
+            chunks.extend(stream)
+        assert not chunks or chunks == [b"half\n"]
+
+
 def test_kill_from_another_thread_ends_the_reading_and_finish_says_so() -> None:
     with (
         pytest.raises(PipelineError, match=r"stopped before its end"),
@@ -275,9 +283,10 @@ def test_what_a_program_left_behind_is_ended_with_it_and_cannot_hold_up_the_end(
     eventually(lambda: not _alive(left), "the grandchild is gone")
 
 
-def test_what_a_program_left_behind_may_finish_its_writing() -> None:
-    output = drain(shell("wrapper", "{ sleep 0.2; echo said >&2; head -c 3000000 /dev/zero; } & exit 0"), cat())
-    assert len(output) == 3_000_000
+@pytest.mark.parametrize("stderr", ["echo said >&2", "exec 2>/dev/null"])
+def test_what_a_program_left_behind_may_finish_its_writing(stderr: str) -> None:
+    after_its_end = "until grep -q ') Z' /proc/$$/stat; do :; done"
+    assert len(drain(shell("wrapper", f"{{ {stderr}; {after_its_end}; head -c 3000000 /dev/zero; }} & exit 0"), cat())) == 3_000_000
 
 
 def test_a_kill_signal_of_its_own_comes_first_and_sigkill_when_it_is_ignored(tmp_path: Path) -> None:
