@@ -16,15 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.logical import run as take_backup
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.account import account_for
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.run import DrillNotPassed
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.run import run as run_drill
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.target import Programs, Target
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.teardown import tear_down
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.workspace import Workspace
+from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef, backup_prefix, manifest_key
 from support.backups import manifest_for, new_ref
-from support.clusters import account, readable_bin_dir
+from support.clusters import Server, account, readable_bin_dir
+from support.keys import KeyPair, ssh_pair
+from support.logical import Identity, new_identity, options, posix
 
-__all__ = ["as_ordinary_user", "throwaway", "work_dir"]
+__all__ = ["BackedUp", "as_ordinary_user", "back_up", "throwaway", "work_dir"]
 
 
 @pytest.fixture
@@ -65,3 +71,65 @@ def as_ordinary_user(script: str, *arguments: str) -> subprocess.CompletedProces
         argv = ["setpriv", *drop, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", *argv]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(argv, env=environment, cwd="/", capture_output=True, text=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class BackedUp:
+    """A real, signed backup of a database in a directory, and what a drill of it needs."""
+
+    server: Server
+    name: str
+    backup_id: str
+    repository: Path
+    identity: Identity
+    signer: KeyPair
+
+    @property
+    def ref(self) -> BackupRef:
+        return BackupRef("shop", "database", self.name, self.backup_id)
+
+    @property
+    def folder(self) -> Path:
+        """Where its artifacts lie."""
+        return self.repository / backup_prefix(self.ref)
+
+    @property
+    def manifest(self) -> Path:
+        return self.repository / manifest_key(self.ref)
+
+    def copy(self, directory: Path) -> BackedUp:
+        """The same in a directory of its own, to be damaged."""
+        shutil.copytree(self.repository, directory / "copy")
+        return dataclasses.replace(self, repository=directory / "copy")
+
+    def options(self, work_dir: Path, **more: Any) -> dict[str, Any]:
+        """The options of `restore_drill`; production is this very host, which is waived."""
+        return {
+            "system": "shop",
+            "name": self.name,
+            "repositories": {"copy": {"type": "posix", "path": str(self.repository)}},
+            "identity_file": str(self.identity.file),
+            "verify_keys": [self.signer.public],
+            "bin_dir": str(self.server.bin_dir),
+            "work_dir": str(work_dir),
+            "waive": ["same_host"],
+            **more,
+        }
+
+    def drill(self, work_dir: Path, **more: Any) -> dict[str, Any]:
+        """The report of a drill, passed or not; whatever it says, nothing of it may be left."""
+        try:
+            report: dict[str, Any] = run_drill(self.options(work_dir, **more))["report"]
+        except DrillNotPassed as error:
+            report = error.result["report"]
+        assert report["teardown"]["complete"], report["teardown"]
+        assert not work_dir.exists() or os.listdir(work_dir) in ([], [".lock"])
+        return report
+
+
+def back_up(server: Server, name: str, directory: Path, **more: Any) -> BackedUp:
+    """Take a real backup of a database; `more` are options of `pg_logical_backup`."""
+    identity, signer = new_identity(directory / "identity.txt"), ssh_pair(directory / "signing_key")
+    given = options(server, name, {"here": posix(directory / "repository")}, identity, directory / "locks", **more)
+    backup_id = take_backup({**given, "signing_key": signer.path})["backup_id"]
+    return BackedUp(server, name, backup_id, directory / "repository", identity, signer)

@@ -11,51 +11,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import UNVERIFIED, CheckResult
+from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Backup, Catalogue
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, UNVERIFIED, CheckResult
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import LATEST, DrillPlan
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
-    IntegrityError,
-    ManifestError,
-    ObjectMissing,
-    RepositoryError,
-)
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import IntegrityError, ManifestError, ObjectMissing
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 
-__all__ = ["KIND", "Found", "check_volumes", "choose", "read_manifest"]
+__all__ = ["KIND", "Found", "check_volumes", "choose"]
 
 KIND = "database"
 
 
 @dataclass(frozen=True)
 class Found:
-    """Which backup to drill and from where. `unreachable` are repositories that could not be asked: unverified, each."""
+    """Which backup to drill and from where. `results` is what is wrong with the other places that hold it, or may hold more."""
 
-    ref: layout.BackupRef
+    manifest: Manifest
     repository: Repository
-    unreachable: tuple[CheckResult, ...] = ()
+    results: tuple[CheckResult, ...] = ()
 
 
 def choose(plan: DrillPlan, repositories: Sequence[Repository]) -> Found:
-    """The newest backup (or the one asked for) of all the repositories, from the first that lists it.
+    """The newest backup (or the one asked for) of all the repositories, from the first that holds it.
 
-    A repository that cannot be listed may hold a newer one, so it makes the drill unverified, never silently shorter.
-    Raises `RepositoryError` when none could be listed, `ObjectMissing` when there is no such backup.
+    A repository that cannot be listed may hold a newer one, so it makes the drill unverified; one whose manifest of this
+    backup is broken or gone makes it failed. Raises `RepositoryError` when none can be listed, `ObjectMissing` when
+    there is no such backup, `ManifestError` when its manifest is broken wherever it lies.
     """
-    found: dict[str, Repository] = {}
-    unreachable = []
-    for repository in repositories:
-        try:
-            for backup_id in _listed(repository, plan):
-                found.setdefault(backup_id, repository)
-        except RepositoryError as error:
-            unreachable.append(
-                CheckResult(f"repository {repository.name}", UNVERIFIED, "a listing of its backups", "could not be listed", str(error))
-            )
-    if len(unreachable) == len(repositories):
-        raise RepositoryError("no repository could be listed", "; ".join(result.detail for result in unreachable))
-    wanted = max(found, default="") if plan.backup_id == LATEST else plan.backup_id
-    if wanted not in found:
+    catalogue = Catalogue.load(repositories, plan.system, KIND, plan.name)
+    backup = catalogue.newest() if plan.backup_id == LATEST else _named(catalogue, plan.backup_id)
+    if backup is None:
         names = ", ".join(repr(repository.name) for repository in repositories)
         which = "no backup" if plan.backup_id == LATEST else f"no backup {plan.backup_id}"
         raise ObjectMissing(
@@ -63,25 +49,32 @@ def choose(plan: DrillPlan, repositories: Sequence[Repository]) -> Found:
             f"repositories {names}" if len(repositories) > 1 else f"repository {names}",
             "Check system and name, and whether backups run.",
         )
-    return Found(layout.BackupRef(plan.system, KIND, plan.name, wanted), found[wanted], tuple(unreachable))
+    results = [
+        CheckResult(f"repository {name}", UNVERIFIED, "a listing of its backups", "could not be listed", why)
+        for name, why in catalogue.unreachable.items()
+    ]
+    for problem in backup.problems:
+        name, _colon, why = problem.partition(": ")
+        if name not in catalogue.unreachable:
+            results.append(CheckResult(f"repository {name}", FAILED, f"backup {backup.ref.backup_id}, whole", why))
+    repository = next(repository for repository in repositories if repository.name in backup.repositories)
+    return Found(backup.manifest, repository, tuple(results))
 
 
-def read_manifest(found: Found) -> Manifest:
-    """The manifest of the chosen backup; raises `ManifestError` when it is none or speaks of another backup."""
-    key = layout.manifest_key(found.ref)
-    where = f"{key} in repository {found.repository.name!r}"
-    manifest = Manifest.from_bytes(found.repository.read(key), where)
-    if manifest.ref != found.ref:
-        raise ManifestError(f"the manifest speaks of another backup: {manifest.ref}", where, "It was copied or renamed.")
-    return manifest
+def _named(catalogue: Catalogue, backup_id: str) -> Backup | None:
+    for broken in catalogue.broken:
+        if broken.key.endswith(f"/{backup_id}.json"):
+            raise ManifestError(f"the manifest of backup {backup_id} is broken: {broken.reason}", f"repository {broken.repository!r}")
+    return next((backup for backup in catalogue.backups if backup.ref.backup_id == backup_id), None)
 
 
-def check_volumes(found: Found, manifest: Manifest) -> None:
+def check_volumes(found: Found) -> None:
     """Every volume is there, in its right size, before the first byte is fetched; raises `IntegrityError` that names it."""
+    manifest = found.manifest
     for artifact in manifest.artifacts:
         for volume in artifact.volumes:
-            info = found.repository.stat(layout.artifact_key(found.ref, volume.name))
-            where = f"backup {found.ref.backup_id} in repository {found.repository.name!r}"
+            info = found.repository.stat(layout.artifact_key(manifest.ref, volume.name))
+            where = f"backup {manifest.backup_id} in repository {found.repository.name!r}"
             if info is None:
                 raise IntegrityError(f"{volume.name} is missing", where, "Drill another repository's copy, and copy it from there.")
             if info.size_bytes != volume.size_bytes:
@@ -91,9 +84,3 @@ def check_volumes(found: Found, manifest: Manifest) -> None:
                     where,
                     "Drill another repository's copy, and copy it from there.",
                 )
-
-
-def _listed(repository: Repository, plan: DrillPlan) -> list[str]:
-    prefix = layout.manifests_prefix(plan.system, KIND, plan.name)
-    refs = (layout.parse_manifest_key(info.key) for info in repository.list(prefix))
-    return [ref.backup_id for ref in refs if ref is not None]

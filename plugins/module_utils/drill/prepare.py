@@ -12,12 +12,12 @@ from typing import Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill import guard
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.account import account_for
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose import Found, check_volumes, choose, read_manifest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose import Found, check_volumes, choose
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.fetch import Fetcher
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.target import Programs, rehearse_isolation, require_isolation
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DrillRefused
-from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest, format_moment
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import format_moment
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.factory import opener
@@ -39,11 +39,12 @@ def open_repositories(plan: DrillPlan) -> list[Repository]:
     return [open_repository(name, spec, read_only=True) for name, spec in plan.repositories.items()]
 
 
-def look_before(plan: DrillPlan, found: Found, manifest: Manifest, try_writing: bool) -> Prepared:
+def look_before(plan: DrillPlan, found: Found, try_writing: bool) -> Prepared:
     """Ask every guard; raises what stands in the way, and touches nothing.
 
     `try_writing`: find out whether the credential can write, by trying, which check mode leaves out.
     """
+    manifest = found.manifest
     notes = guard.check_production(plan.production_hosts)
     notes += _unless_waived(plan, "same_host", lambda: guard.check_same_host(manifest))
     notes += _unless_waived(plan, "signature", lambda: guard.check_signature(manifest, plan.verify_keys))
@@ -55,7 +56,7 @@ def look_before(plan: DrillPlan, found: Found, manifest: Manifest, try_writing: 
     compress.decompressor()
     guard.check_identity_place(plan.identity_file)
     fetcher = Fetcher(found.repository, manifest, opener(manifest.encryption, plan.identity_file))
-    check_volumes(found, manifest)
+    check_volumes(found)
     fetcher.check_identity()
     return Prepared(fetcher, programs, (*notes, *programs.warnings))
 
@@ -64,8 +65,8 @@ def rehearse(plan: DrillPlan) -> dict[str, Any]:
     """What a drill would do, for check mode; raises what would refuse or fail it before it begins. Changes nothing."""
     with contextlib.ExitStack() as stack:
         found = choose(plan, [stack.enter_context(repository) for repository in open_repositories(plan)])
-        manifest = read_manifest(found)
-        prepared = look_before(plan, found, manifest, try_writing=False)
+        prepared = look_before(plan, found, try_writing=False)
+    manifest = found.manifest
     with rehearse_isolation(plan, prepared.programs) as confinement:
         require_isolation(plan, confinement)
         isolated = confinement.isolated
@@ -78,7 +79,7 @@ def rehearse(plan: DrillPlan) -> dict[str, Any]:
         "fetch_bytes": manifest.size_bytes,
         "needed_bytes": guard.needed_bytes(manifest),
         "work_dir": str(plan.work_dir),
-        "notes": [*(result.detail for result in found.unreachable), *prepared.notes],
+        "notes": [*(f"{result.name}: {result.found}" for result in found.results), *prepared.notes],
     }
 
 

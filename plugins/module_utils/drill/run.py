@@ -52,7 +52,7 @@ def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[
         return {"changed": True, "rehearsal": rehearse(plan)}
     report = drill(plan, progress)
     faults, files = deliver(plan, report)
-    result = {"changed": True, "report": report.to_document(), "report_files": files}
+    result = {"changed": True, "report": report.to_document(), "report_files": files, "warnings": list(report.warnings)}
     promised = plan.enforce_objective and (plan.rpo_seconds is not None or plan.rto_seconds is not None)
     if report.verdict != PASSED:
         raise DrillNotPassed(f"the drill's verdict is {report.verdict}: {report.reason}", _which(report), result=result)
@@ -80,7 +80,8 @@ def drill(plan: DrillPlan, progress: Callable[[str], None] = lambda message: Non
 def _report(plan: DrillPlan, story: Story, started_at: dt.datetime, teardown: Teardown) -> DrillReport:
     verdict = derive_verdict(story.findings)
     failure_at = plan.failure_at or started_at
-    snapshot_at = story.manifest.snapshot_at if story.manifest is not None else None
+    found = story.found
+    snapshot_at = found.manifest.snapshot_at if found is not None else None
     rpo_seconds, rpo_note = None, "no backup was found"
     if snapshot_at is not None:
         rpo_seconds, rpo_note = measured_rpo(snapshot_at, failure_at)
@@ -92,8 +93,8 @@ def _report(plan: DrillPlan, story: Story, started_at: dt.datetime, teardown: Te
         system=plan.system,
         kind=KIND,
         name=plan.name,
-        backup_id=story.found.ref.backup_id if story.found is not None else "",
-        repository=story.found.repository.name if story.found is not None else "",
+        backup_id=found.manifest.backup_id if found is not None else "",
+        repository=found.repository.name if found is not None else "",
         verdict=verdict.verdict,
         reason=verdict.reason,
         objective=_objective(plan, verdict.verdict, rpo_seconds, verified_seconds),

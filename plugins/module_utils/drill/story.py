@@ -15,7 +15,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base impo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.runner import run_checks
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill import guard, logical
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.account import account_for
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose import Found, choose, read_manifest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose import Found, choose
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.fetch import Fetcher
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.measure import Stopwatch
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
@@ -61,7 +61,6 @@ class Story:
         self.checks: list[CheckResult] = []
         self.warnings: list[str] = []
         self.found: Found | None = None
-        self.manifest: Manifest | None = None
         self.isolation: Isolation | None = None
         self.settings: dict[str, str] = {}
         self._workspace: Workspace | None = None
@@ -93,11 +92,11 @@ class Story:
         plan, watch = self.plan, self.watch
         with watch.phase("choose", f"find the backup of database {plan.name!r}"):
             self.found = choose(plan, repositories)
-            self._take(self.found.unreachable)
-            self.manifest = manifest = read_manifest(self.found)
+            self._take(self.found.results)
+            manifest = self.found.manifest
         with watch.phase("guard", f"guards for backup {manifest.backup_id} from {self.found.repository.name}"):
             self._reap_earlier()
-            prepared = look_before(plan, self.found, manifest, try_writing=True)
+            prepared = look_before(plan, self.found, try_writing=True)
             self.warnings += prepared.notes
         watch.begin_recovery()
         with watch.phase("evidence", "fetch and open the evidence"):
@@ -141,7 +140,7 @@ class Story:
         self.isolation = target.isolation
         extensions = sorted(evidence.extensions) if evidence is not None else []
         try:
-            cluster = target.start(extensions)
+            cluster = target.start(extensions, evidence.superuser) if evidence is not None else target.start()
         finally:
             self.isolation = target.isolation
         if not target.isolation.isolated:

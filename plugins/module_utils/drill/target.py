@@ -24,7 +24,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.proof impo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.workspace import DRILL_VARIABLE, Workspace
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, DatabaseError, DrillRefused
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.cluster import Cluster, throwaway_settings
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.cluster import SUPERUSER, Cluster, throwaway_settings
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import Initdb, PgRestore, PostgresServer, Program
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import Isolation
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import clean_line
@@ -94,8 +94,11 @@ class Target:
         """How far the server was found to be isolated, for the report."""
         return Isolation(self.confinement.isolated, self.confinement.how, self.confinement.detail)
 
-    def start(self, extensions: Iterable[str]) -> Cluster:
-        """Make and start the server, and prove that it has no way out. `extensions` are those that will be created."""
+    def start(self, extensions: Iterable[str] = (), superuser: str = SUPERUSER) -> Cluster:
+        """Make and start the server, and prove that it has no way out.
+
+        `extensions` are those that will be created, `superuser` is the role that made production's cluster.
+        """
         preload = sorted(set(extensions) & set(_PRELOADED) & self._libraries())
         settings = throwaway_settings(_memory_bytes(), os.cpu_count() or 1, self._database_bytes, preload)
         for name in preload:
@@ -108,6 +111,7 @@ class Target:
             self.confinement.command,
             self._environment,
             self.confinement.stop_signal,
+            superuser,
         )
         self.cluster.create()
         self.cluster.start()
@@ -136,24 +140,24 @@ class Target:
 
     def _check_programs_run(self) -> None:
         """The server's programs run as the drill's user; raises `ConfigurationError` with one sentence."""
-        for program in (self.programs.postgres, self.programs.pg_restore):
-            ended = subprocess.run(
-                # By a shell of that user: setpriv itself would still find the program with root's capabilities.
-                self.confinement.command(["sh", "-c", 'exec "$0" --version', str(program.path)]),
-                env=self._environment,
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
+        programs = (self.programs.postgres.path, self.programs.pg_restore.path)
+        ended = subprocess.run(
+            # By a shell of that user: setpriv itself would still find the programs with root's capabilities.
+            self.confinement.command(["sh", "-c", '"$0" --version && "$1" --version', *map(str, programs)]),
+            env=self._environment,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if ended.returncode:
+            raise ConfigurationError(
+                f"user {self.account.name!r} cannot run PostgreSQL's programs: {clean_line(ended.stderr, 300)}",
+                str(self.programs.directory),
+                "Install PostgreSQL where that user can read it, or name another user as run_as.",
             )
-            if ended.returncode:
-                raise ConfigurationError(
-                    f"user {self.account.name!r} cannot run {program.name}: {clean_line(ended.stderr, 300)}",
-                    str(program.path),
-                    "Install PostgreSQL where that user can read it, or name another user as run_as.",
-                )
 
     def _libraries(self) -> set[str]:
         """Names of the loadable libraries beside the server."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["PORT", "SUPERUSER", "Cluster", "check_socket_directory", "throwaway_settings"]
 
 SUPERUSER = "postgres"
+"""What initdb's role is called by almost everybody."""
 PORT = 5432
 """Only names the socket file; there is no TCP port."""
 
@@ -58,12 +59,16 @@ class Cluster:
         wrap: Wrap,
         environment: Mapping[str, str],
         stop_signal: int = signal.SIGKILL,
+        superuser: str = SUPERUSER,
     ) -> None:
-        """`stop_signal` is what ends the process that `wrap` starts, and the server with it."""
+        """`stop_signal` is what ends the process that `wrap` starts, and the server with it. `superuser` is the role that
+        initdb makes: the same name as production's, since what that role owns and grants goes without saying in a dump.
+        """
         self.data = directory / "data"
         self.socket = directory / "s"
         self.log = directory / "server.log"
         self.settings = dict(settings)
+        self.superuser = superuser
         self._initdb = initdb
         self._postgres = postgres
         self._wrap = wrap
@@ -87,7 +92,7 @@ class Cluster:
         # macOS and old systems have no C.UTF-8.
         for locale in ("C.UTF-8", "C"):
             extra = ["--encoding=UTF8", f"--locale={locale}", "--auth-local=trust", "--auth-host=reject"]
-            argv = self._initdb.argv(self.data, superuser=SUPERUSER, extra=extra)
+            argv = self._initdb.argv(self.data, superuser=self.superuser, extra=extra)
             ended = subprocess.run(
                 self._wrap(argv, [self.data]),
                 env=self._environment,
@@ -144,7 +149,7 @@ class Cluster:
 
     def login(self, dbname: str) -> Login:
         """How to reach a database of it, from outside of its namespaces: through the socket."""
-        return Login(port=PORT, user=SUPERUSER, unix_socket=str(self.socket), dbname=dbname)
+        return Login(port=PORT, user=self.superuser, unix_socket=str(self.socket), dbname=dbname)
 
     def connect(self, dbname: str, application_name: str, **more: Any) -> Connection[Any]:
         """A session as its superuser; `more` are libpq parameters. Raises `DatabaseError`."""

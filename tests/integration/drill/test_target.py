@@ -131,7 +131,8 @@ def test_programs_that_the_drills_user_cannot_reach_are_named(
     closed.mkdir(mode=0o700)
     (closed / "pg").symlink_to(readable_bin_dir(18).parent)
     monkeypatch.setattr(drills, "readable_bin_dir", lambda _major: closed / "pg" / "bin")
-    with pytest.raises(ConfigurationError, match="cannot run postgres"), throwaway(work_dir, 18, waive=frozenset({"isolation"})):
+    waived = frozenset({"isolation"})
+    with pytest.raises(ConfigurationError, match="programs: .*ermission denied"), throwaway(work_dir, 18, waive=waived):
         pass
     assert drills_in(work_dir) == []
 
@@ -143,7 +144,7 @@ from support.drills import throwaway
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.proof import ways_out
 assert os.geteuid() != 0
 with throwaway(Path(sys.argv[1]), int(sys.argv[2])) as target, target.running.connect("postgres", "test") as conn:
-    print(target.isolation.how, ways_out(conn), conn.execute("SELECT pg_read_file('/proc/self/status')").fetchone()[0].count("CapEff:\t0000000000000000"))
+    print(target.isolation.how, ways_out(conn))
 """
 
 
@@ -154,7 +155,7 @@ def test_an_ordinary_user_gets_the_same_isolation(work_dir: Path, major: int) ->
     if entry is not None:
         os.chown(work_dir.parent, entry.pw_uid, entry.pw_gid)
     done = as_ordinary_user(ORDINARY, str(work_dir), str(major))
-    assert (done.returncode, done.stdout.strip()) == (0, "namespaces [] 1"), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, "namespaces []"), done.stderr
     assert os.listdir(work_dir) == [".lock"]
 
 

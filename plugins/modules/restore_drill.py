@@ -1,0 +1,358 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: restore_drill
+short_description: Restore a backup on a throwaway server, verify it against production's evidence, and measure RTO and RPO
+version_added: 0.1.0
+author:
+  - The lifeboat.postgres contributors (@lifeboat-postgres)
+description:
+  - Fetches the newest backup of a database, checks every byte against the manifest, opens it with the escrowed identity, and
+    restores it into a private PostgreSQL server of the same major version that exists for this one drill.
+  - Compares what came back with what production looked like in the very snapshot that was dumped, and asks the given checks.
+  - The server listens on a socket in a private directory only, has no network, sees nothing of the host's file system but
+    its own directory and the system's programs, and never runs as root. What a backup restores is code of others.
+  - Everything is removed at the end, also after an error or a signal, and that is looked for. What a killed drill left is
+    removed by the next drill in the same O(work_dir), or by O(reap).
+  - The verdict is C(passed), C(failed) or C(unverified); what could not be verified never counts as passed. The module fails
+    unless the verdict is C(passed) and the objective was met, and returns the report also then.
+  - Run it on a host that is not production's, with a credential that can only read.
+extends_documentation_fragment:
+  - lifeboat.postgres.attributes
+  - lifeboat.postgres.checks
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Finds the backup and asks every guard except whether the credential can write, which would have to be tried. Says what
+        the drill would do, or fails as the drill would. Nothing is fetched but manifests and a few KiB.
+  diff_mode:
+    support: none
+    details:
+      - A drill changes no configuration.
+  idempotent:
+    support: none
+    details:
+      - Every run is a drill. With O(reap), a second run changes nothing.
+options:
+  system:
+    description:
+      - The system that the database belongs to. Required unless O(reap).
+    type: str
+  name:
+    description:
+      - The name under which the database was backed up. Required unless O(reap).
+    type: str
+  repositories:
+    description:
+      - Where backups lie, as O(lifeboat.postgres.pg_logical_backup#module:repositories) describes it, with credentials that can
+        only list and read. The newest backup of all is drilled, from the first repository that holds it. Required unless O(reap).
+      - A repository that cannot be listed makes the drill C(unverified), since it may hold a newer backup. To drill one
+        repository, name it in O(repository) or give no other.
+    type: dict
+  repository:
+    description:
+      - Name of the one in O(repositories) to restore from.
+    type: str
+  backup_id:
+    description:
+      - The backup to drill. V(latest) is the newest one, whatever state it is in; an older one is only taken when it is named here.
+    type: str
+    default: latest
+  identity_file:
+    description:
+      - File on this host with the identity that opens the backup. It is read where it lies. Required unless O(reap).
+    type: path
+  verify_keys:
+    description:
+      - Public keys (lines of C(.pub) files), of which one must have signed the manifest. Without them it cannot be known who
+        took the backup, which refuses the drill unless C(signature) is waived.
+    type: list
+    elements: str
+    default: []
+  objective:
+    description:
+      - What was promised, judged by what is measured.
+    type: dict
+    suboptions:
+      rpo:
+        description: How far the restored state may lie behind the failure, for example V(24h).
+        type: str
+      rto:
+        description: How long it may take from an empty target to the last green check, for example V(2h).
+        type: str
+  enforce_objective:
+    description:
+      - Fail when the objective was not met. With V(false) the report still says it.
+    type: bool
+    default: true
+  failure_at:
+    description:
+      - The moment of the simulated failure, with its time zone, from which the RPO is measured. The drill's start by default.
+    type: str
+  work_dir:
+    description:
+      - Directory that only drills use, with room for the opened dump and the database. It is made when it does not exist, and
+        refused when it holds anything else or belongs to somebody else. Its path has room for 59 bytes.
+    type: path
+    default: /var/tmp/lifeboat
+  bin_dir:
+    description:
+      - Directory of PostgreSQL's programs. Without it the usual places are searched for the backup's major version.
+    type: path
+  run_as:
+    description:
+      - The user that runs the throwaway server when the module runs as root. C(postgres) by default, else C(nobody). A user of
+        its own is better on a host where C(postgres) owns something.
+    type: str
+  jobs:
+    description:
+      - How many connections restore at once; by the number of processors when V(0).
+    type: int
+    default: 0
+  production_hosts:
+    description:
+      - Names and addresses of production's hosts. The drill refuses to run on any of them.
+    type: list
+    elements: str
+    default: []
+  report_dir:
+    description:
+      - Directory of this host that keeps the reports, JSON and Markdown, below C(<system>/reports/database/<name>/).
+    type: path
+  report_repository:
+    description:
+      - Options of the repository that keeps the reports (see O(repositories)); its credential only needs to put. A report names
+        tables and counts rows, so it does not belong beside the backups.
+    type: dict
+  waive:
+    description:
+      - Safeguards to go without, by name. Each is said in the report.
+      - C(isolation) lets the server run on a machine that cannot cut it off; C(same_host) drills on the host that took the
+        backup; C(writable_credential) takes a credential that can write where backups rest; C(signature) takes a backup
+        of which nobody can say who took it.
+    type: list
+    elements: str
+    default: []
+    choices: [isolation, same_host, writable_credential, signature]
+  reap:
+    description:
+      - Do not drill, but remove what killed drills left in O(work_dir). Running drills are left alone.
+    type: bool
+    default: false
+requirements:
+  - PostgreSQL server and client programs of the backup's major version, with the extensions that production uses
+  - psycopg >= 3.1
+  - boto3 for repositories of type s3
+  - C(zstd) and C(age), or the Python libraries zstandard and pyrage
+  - cryptography for O(verify_keys)
+  - C(unshare), C(setpriv), C(mount) and C(pivot_root) of util-linux 2.36 or newer, to isolate the server
+seealso:
+  - module: lifeboat.postgres.pg_logical_backup
+  - module: lifeboat.postgres.backup_info
+"""
+
+EXAMPLES = r"""
+- name: Restore the newest backup of the shop from the off-site bucket and prove it
+  lifeboat.postgres.restore_drill:
+    system: shop
+    name: shop
+    repositories:
+      offsite:
+        type: s3
+        endpoint: https://s3.example.net
+        bucket: shop-backups
+        credentials_file: /etc/lifeboat/shop/offsite-read.credentials
+    identity_file: /root/escrow/shop.identity
+    verify_keys:
+      - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPtUgTHJFHYnPpcOYg4bZ2bDkbWRtvpB7kbCGSqfvtzK shop-backup
+    objective:
+      rpo: 24h
+      rto: 2h
+    production_hosts: "{{ groups['databases'] }}"
+    checks:
+      - gapless:
+          table: invoices
+          column: number
+      - integer:
+          table: orders
+          columns: [total_cents]
+      - recent:
+          table: orders
+          column: placed_at
+          max_age: 24h
+    report_dir: /var/lib/lifeboat/reports
+  become: true
+
+- name: Drill a certain backup, as if production had failed at noon, and only look at the figures
+  lifeboat.postgres.restore_drill:
+    system: shop
+    name: shop
+    repositories: "{{ lifeboat_repositories }}"
+    repository: offsite
+    backup_id: 20261121T031500Z-1a2b3c4d
+    failure_at: "2026-11-21T12:00:00+01:00"
+    identity_file: /root/escrow/shop.identity
+    verify_keys: "{{ lifeboat_verify_keys }}"
+    objective:
+      rto: 30m
+    enforce_objective: false
+  register: figures
+
+- name: Remove what drills left that were killed
+  lifeboat.postgres.restore_drill:
+    reap: true
+  become: true
+"""
+
+RETURN = r"""
+report:
+  description:
+    - What the drill found, also when the module fails. Its fields are described in C(docs/drill.md).
+  returned: when a drill ran
+  type: dict
+  contains:
+    verdict:
+      description: V(passed), V(failed) or V(unverified).
+      type: str
+      sample: passed
+    reason:
+      description: The first cause of the verdict.
+      type: str
+      sample: All 14 checks passed
+    backup_id:
+      description: The backup that was drilled, or empty when none was found.
+      type: str
+      sample: 20261121T031500Z-1a2b3c4d
+    service_ready_seconds:
+      description: From the empty target to a server that serves; none when the drill did not get there.
+      type: float
+      sample: 41.2
+    verified_seconds:
+      description: From the empty target to the last green check; none unless the drill passed.
+      type: float
+      sample: 44.9
+    rpo_seconds:
+      description: How far the restored state lies behind the failure; none with RV(report.rpo_note).
+      type: float
+      sample: 32400.5
+    rpo_note:
+      description: Why there is no RPO, or empty.
+      type: str
+      sample: ""
+    objective:
+      description: What was promised, whether it was C(met) (none when that cannot be said), and the reason.
+      type: dict
+      sample: {rpo_seconds: 86400.0, rto_seconds: 7200.0, met: true, reason: ""}
+    phases:
+      description: Each step with its seconds.
+      type: list
+      elements: dict
+      sample: [{name: target, seconds: 1.1}, {name: fetch, seconds: 9.8}, {name: restore, seconds: 27.5}]
+    checks:
+      description: Each answer with what was expected and found.
+      type: list
+      elements: dict
+      sample: [{name: row counts, verdict: passed, expected: 42 rows in 3 tables, found: 42 rows in 3 tables, detail: ""}]
+    isolation:
+      description: Whether the throwaway server had a way out, and by what means it had none.
+      type: dict
+      sample: {isolated: true, how: namespaces, detail: "…"}
+    settings:
+      description: Settings of the throwaway server that differ from a server's that is kept.
+      type: dict
+      sample: {fsync: "off", archive_mode: "off"}
+    teardown:
+      description: Whether nothing is left, and what is.
+      type: dict
+      sample: {complete: true, seconds: 0.1, left: [], detail: "No process, no mount and no directory is left."}
+report_files:
+  description: The report's files in O(report_dir).
+  returned: when a drill ran
+  type: list
+  elements: str
+  sample: [/var/lib/lifeboat/reports/shop/reports/database/shop/20261121T050000Z-20261121T031500Z-1a2b3c4d.json]
+rehearsal:
+  description: What the drill would do.
+  returned: in check mode
+  type: dict
+  contains:
+    backup_id:
+      description: The backup that would be drilled.
+      type: str
+    repository:
+      description: Where it would be fetched from.
+      type: str
+    snapshot_at:
+      description: The moment whose state it holds, in UTC.
+      type: str
+    postgresql:
+      description: The version of the throwaway server.
+      type: str
+    isolated:
+      description: Whether the server would have no way out.
+      type: bool
+    fetch_bytes:
+      description: What would be fetched.
+      type: int
+    needed_bytes:
+      description: The room that the drill needs at its height.
+      type: int
+    work_dir:
+      description: Where it would be made.
+      type: str
+    notes:
+      description: What the operator should know.
+      type: list
+      elements: str
+  sample: {backup_id: 20261121T031500Z-1a2b3c4d, repository: offsite, isolated: true, needed_bytes: 734003200}
+reaped:
+  description: What was found in O(work_dir), and what became of it (C(reaped), C(running), C(foreign) or C(left)).
+  returned: when O(reap)
+  type: list
+  elements: dict
+  sample: [{drill_id: drill-20261121T050000Z-1a2b3c4d, state: reaped, detail: "…"}]
+"""
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils._ansible import run_module
+from ansible_collections.lifeboat.postgres.plugins.module_utils._argspec import CHECKS_SPEC
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DEFAULT_WORK_DIR, LATEST, WAIVERS
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.run import run
+
+
+def main() -> None:
+    run_module(
+        {
+            **CHECKS_SPEC,
+            "system": {"type": "str"},
+            "name": {"type": "str"},
+            "repositories": {"type": "dict"},
+            "repository": {"type": "str"},
+            "backup_id": {"type": "str", "default": LATEST},
+            "identity_file": {"type": "path"},
+            "verify_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
+            "objective": {"type": "dict", "options": {"rpo": {"type": "str"}, "rto": {"type": "str"}}},
+            "enforce_objective": {"type": "bool", "default": True},
+            "failure_at": {"type": "str"},
+            "work_dir": {"type": "path", "default": DEFAULT_WORK_DIR},
+            "bin_dir": {"type": "path"},
+            "run_as": {"type": "str"},
+            "jobs": {"type": "int", "default": 0},
+            "production_hosts": {"type": "list", "elements": "str", "default": []},
+            "report_dir": {"type": "path"},
+            "report_repository": {"type": "dict"},
+            "waive": {"type": "list", "elements": "str", "default": [], "choices": list(WAIVERS)},
+            "reap": {"type": "bool", "default": False},
+        },
+        run,
+        required_if=[("reap", False, ("system", "name", "repositories", "identity_file"))],
+    )
+
+
+if __name__ == "__main__":
+    main()
