@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-__all__ = ["duration", "many", "size"]
+__all__ = ["duration", "many", "shortened", "size"]
 
 _DURATIONS = ((3 * 86400, 86400, "days"), (3 * 3600, 3600, "h"), (3 * 60, 60, "min"))
 
@@ -42,3 +42,12 @@ def many(number: int, noun: str) -> str:
     ('1 row', '3 rows')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def shortened(text: str, longest: int) -> str:
+    """The text, cut to so many characters with a mark where it was cut.
+
+    >>> shortened("a lifeboat that was never lowered", 12)
+    'a lifeboat …'
+    """
+    return text if len(text) <= longest else text[: longest - 1] + "…"

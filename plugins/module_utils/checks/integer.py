@@ -35,11 +35,9 @@ class Integer(Check):
         table = find_table(restored.conn, self.table)
         columns = [table.column(written, restored.conn) for written in self.columns]
         wrong = [column for column in columns if not _whole(column)]
-        expected = "smallint, integer, bigint, a domain over them, or numeric without a scale to the right (numeric(12,0))"
-        if wrong:
-            named = ", ".join(f"{column.name} is {column.type}" for column in wrong)
-            return CheckResult(self.name, FAILED, "whole numbers", named, f"fit are: {expected}")
-        return CheckResult(self.name, PASSED, "whole numbers", ", ".join(f"{column.name} is {column.type}" for column in columns))
+        expected = "whole numbers: smallint, integer, bigint or numeric(n,0)"
+        named = ", ".join(f"{column.name} is {column.type}" for column in wrong or columns)
+        return CheckResult(self.name, FAILED if wrong else PASSED, expected, named)
 
 
 def _whole(column: Column) -> bool:

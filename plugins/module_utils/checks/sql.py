@@ -15,6 +15,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils import expressio
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options as take
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, Check, CheckResult, Restored
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.words import shortened
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -144,4 +145,4 @@ def _shown(value: Any) -> str:
     if isinstance(value, decimal.Decimal):
         value = str(value)
     text = " ".join(value.split()) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 200 else text[:199] + "…"
+    return shortened(text, 200)

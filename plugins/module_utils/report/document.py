@@ -19,6 +19,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils import strict
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import PASSED, VERDICTS, CheckResult
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import format_moment
+from ansible_collections.lifeboat.postgres.plugins.module_utils.words import duration
 
 __all__ = ["SCHEMA", "DrillReport", "Isolation", "Objective", "Phase", "Teardown", "judge_objective"]
 
@@ -154,7 +155,7 @@ def judge_objective(
         ("RTO", rto_objective, verified_seconds),
     ]
     broken = [
-        f"{what} {found:.0f} s, promised {limit:.0f} s"
+        f"{what} is {duration(found - limit)} over the promised {duration(limit)}"
         for what, limit, found in promised
         if limit is not None and found is not None and found > limit
     ]

@@ -8,8 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, UNVERIFIED, CheckResult
+from ansible_collections.lifeboat.postgres.plugins.module_utils.words import shortened
 
 __all__ = ["Finding", "derive_verdict", "finding_of"]
+
+LONGEST = 300
+"""Characters of a reason; the report's checks hold the rest."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +25,13 @@ class Finding:
 
 
 def finding_of(result: CheckResult) -> Finding:
-    """A check's answer as a finding."""
-    parts = [f"expected {result.expected}" if result.expected else "", f"found {result.found}" if result.found else ""]
-    said = ", ".join(part for part in parts if part) or result.detail or result.verdict
-    return Finding(result.verdict, f"{result.name}: {said}")
+    """A check's answer as a finding: what was found and the details, or what was expected where there are none."""
+    said = result.found or result.verdict
+    if result.detail:
+        said = result.detail if result.detail.startswith(said) else f"{said}: {result.detail}"
+    elif result.expected:
+        said += f"; expected {result.expected}"
+    return Finding(result.verdict, shortened(f"{result.name}: {said}", LONGEST))
 
 
 def derive_verdict(findings: Iterable[Finding]) -> Finding:
