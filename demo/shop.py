@@ -41,7 +41,7 @@ def load(production: Production, master_key: bytes) -> int:
     with production.connect(DATABASE) as connection:
         connection.execute("SET synchronous_commit = off")
         first, second = SCHEMA.read_text(encoding="utf-8").split("-- then\n")
-        vector = connection.execute("SELECT FROM pg_available_extensions WHERE name = 'vector'").fetchone()
+        vector = connection.execute("SELECT FROM pg_available_extensions WHERE name = 'vector'").rowcount == 1
         if vector:
             connection.execute("CREATE EXTENSION vector")
         connection.execute(f"SET ROLE {DATABASE}")
