@@ -90,11 +90,12 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 def _libraries(argument_spec: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
     """The Python libraries that these options will ask for. zstandard and pyrage are left out: their programs come first."""
+    opens = "identity_file" in argument_spec and any(key == "key_file" for key, _value in _leaves(params.get("checks")))
     wanted = {
         "psycopg": "login_db" in argument_spec or "checks" in argument_spec,
         "boto3": ("type", "s3") in _leaves({word: params.get(word) for word in ("repositories", "repository", "report_repository")}),
         "jmespath": bool(params.get("query")) or any(key == "jmespath" for key, _value in _leaves(params.get("checks"))),
-        "cryptography": bool(params.get("signing_key") or params.get("verify_keys")),
+        "cryptography": bool(params.get("signing_key") or params.get("verify_keys") or opens),
     }
     return [library for library, is_wanted in wanted.items() if is_wanted]
 
