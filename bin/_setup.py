@@ -98,13 +98,15 @@ class Slot:
         except BlockingIOError:
             say(f"{self.label}: waiting for another run that is at it")
             lock = _lock(self.path, fcntl.LOCK_EX)
-        if not self.is_made:
-            _remove(self.path)
-            with progress(self.label):
-                make(self.path)
-            (self.path / ".made").touch()
-            self._remove_predecessors()
-        os.close(lock)
+        try:
+            if not self.is_made:
+                _remove(self.path)
+                with progress(self.label):
+                    make(self.path)
+                (self.path / ".made").touch()
+                self._remove_predecessors()
+        finally:
+            os.close(lock)
 
     def _remove_predecessors(self) -> None:
         for other in self.path.parent.glob(f"{self.path.name.rpartition('-')[0]}-*"):
