@@ -63,7 +63,7 @@ def leaky_programs(bin_dir: Path, target: Path, table: str) -> Path:
         if program.name != "pg_dump":
             (target / program.name).symlink_to(program)
     script = target / "pg_dump"
-    script.write_text(f'#!/bin/sh\nexec {shlex.quote(str(bin_dir / "pg_dump"))} --exclude-table-data={shlex.quote(table)} "$@"\n')
+    script.write_text(f'#!/bin/sh\nexec {shlex.quote(str(bin_dir / "pg_dump"))} "$@" --exclude-table-data={shlex.quote(table)}\n')
     script.chmod(0o755)
     return target
 

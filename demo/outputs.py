@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,16 @@ def print_table(progress: Progress, findings: Findings, seconds: float, folder: 
     rows = []
     for row in findings.rows:
         verdict = row.verdict if row.holds else f"{row.verdict} (!)"
-        rows.append((row.name, row.expected, verdict, row.reason, f"{row.seconds:7.1f}"))
+        rows.append((row.name, row.expected, verdict, first_sentence(row.reason), f"{row.seconds:7.1f}"))
     progress.table(("case", "expected", "verdict", "reason", "seconds"), WIDTHS, rows, verdict_column=2)
     wrong = sum(not row.holds for row in findings.rows)
     said = "every expectation held" if findings.all_hold else f"{wrong} of {len(findings.rows)} expectations did NOT hold (marked !)"
     progress.title(f"\n{said[0].upper()}{said[1:]}; {seconds:.0f} s. Reports: {folder / 'report.html'}, {folder / 'report.json'}")
+
+
+def first_sentence(reason: str) -> str:
+    """What happened; what to do next is in the reports."""
+    return re.split(r"(?<=\w|\))\. (?=[A-Z])", reason, maxsplit=1)[0]
 
 
 def _replace(path: Path, text: str) -> None:

@@ -19,6 +19,8 @@ from pathlib import Path
 
 PREFIX = "lifeboat-demo-"
 OWNER = "owner.lock"
+LONGEST_BASE = 24
+"""A socket's path has room for 103 bytes (macOS; Linux 107), and a drill below the demo needs most of it."""
 
 
 class DemoError(Exception):
@@ -44,7 +46,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Place:
-    """Where everything of one run lies. Unix sockets have room for about 100 bytes of path, so it lies below /tmp."""
+    """Where everything of one run lies."""
 
     root: Path
     account: Account
@@ -63,8 +65,8 @@ class Place:
 @contextlib.contextmanager
 def temporary_place(bin_dir: Path | None, keep: bool) -> Iterator[Place]:
     """A `Place` that is removed at the end, also after an error or Ctrl-C, unless it is to be kept."""
-    sweep()
-    base = Path("/tmp") if os.access("/tmp", os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+    base = short_directory()
+    sweep(base)
     root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
     lock = os.open(root / OWNER, os.O_CREAT | os.O_RDWR, 0o600)
     try:
@@ -78,9 +80,15 @@ def temporary_place(bin_dir: Path | None, keep: bool) -> Iterator[Place]:
         os.close(lock)
 
 
-def sweep() -> None:
+def short_directory() -> Path:
+    """The directory for temporary files (TMPDIR), or /tmp where its path is too long for the sockets of a drill below it."""
+    own = Path(tempfile.gettempdir())
+    return own if len(os.fsencode(own)) <= LONGEST_BASE else Path("/tmp")
+
+
+def sweep(base: Path) -> None:
     """Remove what a demo of ours left that was killed with no chance to tidy: its directory's lock is free."""
-    for root in Path("/tmp").glob(PREFIX + "*"):
+    for root in base.glob(PREFIX + "*"):
         try:
             if root.is_symlink() or root.stat().st_uid != os.geteuid():
                 continue

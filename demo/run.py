@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import platform
 import signal
 import sys
@@ -31,6 +32,9 @@ def main(arguments: list[str]) -> int:
     progress = Progress()
     progress.title(f"lifeboat.postgres demo: Python {platform.python_version()} on {platform.system()} {platform.machine()}\n")
     start = time.monotonic()
+    if importlib.util.find_spec("ansible_collections.lifeboat") is None:
+        progress.title("The collection is not installed in this environment: start the demo as bin/demo.")
+        return 2
     try:
         findings = _run(options, progress)
     except DemoError as error:

@@ -168,6 +168,7 @@ def _bad_backups(plan: Plan, progress: Progress) -> None:
     items = []
     for source in SOURCES:
         item: dict[str, Any] = {"title": source.title, "name": source.asset, "database": source.database}
+        (copies / source.asset).mkdir(mode=0o700)
         item["repositories"] = {"copies": {"type": "posix", "path": str(copies / source.asset)}}
         if source.statements:
             with progress.step("damage", f"a copy of production: {source.statements}"):

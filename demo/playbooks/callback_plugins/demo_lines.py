@@ -31,7 +31,7 @@ class CallbackModule(CallbackBase):
         label = str(self._get_item_label(result.result) or "")
         self._say(event, label, json.loads(self._dump_results(result.result)))
 
-    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         self._say("started", task.get_name())
 
     def v2_runner_item_on_ok(self, result: Any) -> None:
@@ -40,7 +40,7 @@ class CallbackModule(CallbackBase):
     def v2_runner_item_on_failed(self, result: Any) -> None:
         self._result("failed", result)
 
-    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: ARG002
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         if "results" not in result.result:  # a fault before the first item; else each item has spoken for itself
             self._result("failed", result)
 
