@@ -180,15 +180,11 @@ class Catalogue:
 
         Raises `ManifestError` when the newest one's manifest is broken wherever it lies: an older one is no answer (law 2).
         """
-        for ref in self._newest_first():
-            self._read([ref])
-            backup = self._judge(ref)
-            if backup is not None:
-                return backup
-            reasons = [f"{broken.repository}: {broken.reason}" for broken in self._broken_of(ref)]
-            if reasons:
-                raise ManifestError(f"the newest backup {ref.backup_id} has no readable manifest", "; ".join(reasons))
-        return None
+        return self._first(self._newest_first(), "the newest backup")
+
+    def find(self, backup_id: str) -> Backup | None:
+        """The backup of this id, good or not; reads no other. Raises `ManifestError` as `newest` does."""
+        return self._first([ref for ref in self._newest_first() if ref.backup_id == backup_id], "backup")
 
     def newest_complete(self, names: Iterable[str]) -> Manifest | None:
         """The newest backup that is whole in every one of the named repositories, or None; reads no more than it needs."""
@@ -226,6 +222,18 @@ class Catalogue:
         with ThreadPoolExecutor(max_workers=min(READERS, len(pairs))) as pool:
             for (ref, place), answer in zip(pairs, pool.map(lambda pair: _manifest(*pair), pairs)):
                 self._answers[ref, place.name] = answer
+
+    def _first(self, refs: Sequence[BackupRef], what: str) -> Backup | None:
+        """The first of these that is still there; reads the manifests only up to it."""
+        for ref in refs:
+            self._read([ref])
+            backup = self._judge(ref)
+            if backup is not None:
+                return backup
+            reasons = [f"{broken.repository}: {broken.reason}" for broken in self._broken_of(ref)]
+            if reasons:
+                raise ManifestError(f"{what} {ref.backup_id} has no readable manifest", "; ".join(reasons))
+        return None
 
     def _broken_of(self, ref: BackupRef) -> list[Broken]:
         answers = (self._answers[ref, place.name] for place in self._places[ref])

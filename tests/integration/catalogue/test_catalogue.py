@@ -94,7 +94,17 @@ def test_the_newest_backup_with_no_readable_manifest_is_an_error_and_never_an_ol
     shelf.overwrite("offsite", layout.manifest_key(manifest.ref), b"{}")
     with pytest.raises(ManifestError, match=f"newest backup {manifest.backup_id} has no readable manifest"):
         load(shelf).newest()
+    with pytest.raises(ManifestError, match=f"backup {manifest.backup_id} has no readable manifest"):
+        load(shelf).find(manifest.backup_id)
     assert len(load(shelf).backups) == 1
+
+
+def test_a_backup_is_found_by_its_id(shelf: Any) -> None:
+    older, _newer = shelf.backup(5), shelf.backup(1)
+    found = load(shelf).find(older.backup_id)
+    assert found is not None
+    assert found.manifest == older
+    assert load(shelf).find("20200101T000000Z-00000000") is None
 
 
 def test_a_manifest_under_the_name_of_another_backup_is_broken(shelf: Any) -> None:
