@@ -37,7 +37,7 @@ def test_the_same_backup_in_two_places_is_one_backup_newest_first(shelf: Any) ->
 def test_an_empty_place_has_no_backups(shelf: Any) -> None:
     catalogue = load(shelf)
     assert catalogue.backups == []
-    assert catalogue.newest() is catalogue.newest_complete(["here"]) is catalogue.newest_good_age(NOW) is None
+    assert (catalogue.newest(), catalogue.newest_complete(["here"]), catalogue.newest_good_age(NOW)) == (None, None, None)
 
 
 def test_a_kind_and_a_name_narrow_the_list(shelf: Any) -> None:

@@ -29,7 +29,7 @@ class Database:
         with open_connection(self._login, application_name="test") as connection:
             connection.execute("SET search_path = public")
             for statement in statements:
-                connection.execute(statement)  # type: ignore[arg-type]
+                connection.execute(statement)
 
     def evidence(self, **check: Any) -> Any:
         """What a backup records, as it comes back from the evidence document."""
