@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The collection's playbooks run as users run them, by the real `ansible-playbook` and an inventory."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.modules import COLLECTIONS
+
+__all__ = ["Play", "play"]
+
+
+@dataclass(frozen=True)
+class Play:
+    """What a run of a playbook said: its output, its exit status, and what it handed over by `set_stats`."""
+
+    output: str
+    status: int
+
+    def recap(self, host: str) -> dict[str, int]:
+        """The host's numbers in the last lines: ok, changed, failed, …"""
+        line = re.search(rf"^{re.escape(host)} +: (.*)$", self.output, re.MULTILINE)
+        assert line, self.output
+        return {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", line.group(1))}
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        found = re.search(r"^\tRUN: (\{.*\})$", self.output, re.MULTILINE)
+        return json.loads(found.group(1)) if found else {}
+
+
+def play(playbook: str, inventory: Mapping[str, Any], home: Path, *arguments: str) -> Play:
+    """Run `lifeboat.postgres.<playbook>` with this inventory; nothing of the person's own configuration takes part."""
+    file, configuration = home / "inventory.json", home / "ansible.cfg"
+    file.write_text(json.dumps(inventory), encoding="utf-8")
+    configuration.touch()
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")},
+        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+        "ANSIBLE_CONFIG": str(configuration),
+        "ANSIBLE_HOME": str(home / "ansible"),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_SHOW_CUSTOM_STATS": "1",
+    }
+    argv = [sys.executable, "-m", "ansible", "playbook", f"lifeboat.postgres.{playbook}", "-i", str(file), *arguments]
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment, cwd="/", timeout=300)
+    return Play(done.stdout + done.stderr, done.returncode)
