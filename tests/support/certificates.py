@@ -20,7 +20,7 @@ class Certificates:
 
 
 def make_certificates(directory: Path) -> Certificates:
-    """Written as PEM files into `directory`; valid for 127.0.0.1 and localhost, for one day."""
+    """Written as PEM files into `directory`; valid for 127.0.0.1, not for localhost, for one day."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -52,7 +52,7 @@ def make_certificates(directory: Path) -> Certificates:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")])
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     server = (
         begin("tests' store", "tests' authority", key)
         .add_extension(names, critical=False)

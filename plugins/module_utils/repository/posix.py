@@ -12,7 +12,6 @@ import contextlib
 import datetime as dt
 import io
 import os
-import secrets
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, cast
@@ -25,12 +24,11 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
     ObjectMissing,
     RepositoryError,
 )
-from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import check_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Capabilities, ObjectInfo, Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.keys import check_prefix, is_foreign, probe_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.posix_paths import (
     directory,
     fault,
-    is_foreign,
     link_inside,
     split_key,
     sync_directory,
@@ -102,9 +100,7 @@ class PosixRepository(Repository):
             return self._info(key, status)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        if prefix:
-            check_key(prefix.removesuffix("/"))
-        inside, _slash, stem = prefix.rpartition("/")
+        inside, _slash, stem = check_prefix(prefix).rpartition("/")
         return self._list(tuple(inside.split("/")) if inside else (), stem)
 
     def delete(self, key: str) -> None:
@@ -122,7 +118,7 @@ class PosixRepository(Repository):
     def capabilities(self, probe_prefix: str) -> Capabilities:
         if not self.can_write(probe_prefix):
             return Capabilities(False, False, False, True, (("no_clobber", "not tried: this repository cannot be written"),))
-        key = self._probe_key(probe_prefix)
+        key = probe_key(probe_prefix)
         first, second = self.start_upload(key), self.start_upload(key)
         try:
             first.publish()
@@ -141,7 +137,7 @@ class PosixRepository(Repository):
     def can_write(self, probe_prefix: str) -> bool:
         if self.read_only:
             return False
-        key = self._probe_key(probe_prefix)
+        key = probe_key(probe_prefix)
         try:
             upload = self.start_upload(key)
         except AccessDenied:
@@ -215,10 +211,6 @@ class PosixRepository(Repository):
 
     def _missing(self, key: str) -> ObjectMissing:
         return ObjectMissing(f"repository {self.name!r} holds no object of that key", f"{self.root}/{key}")
-
-    @staticmethod
-    def _probe_key(probe_prefix: str) -> str:
-        return f"{probe_prefix.rstrip('/')}/probe-{secrets.token_hex(8)}".lstrip("/")
 
 
 _WAYS = {

@@ -15,14 +15,13 @@ import stat
 from collections.abc import Iterator, Sequence
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import AccessDenied, RepositoryError, UnsafeName
-from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import check_key
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.keys import check_object_key
 
 __all__ = [
     "DIRECTORY_MODE",
     "FILE_MODE",
     "directory",
     "fault",
-    "is_foreign",
     "link_inside",
     "set_mode",
     "split_key",
@@ -49,19 +48,9 @@ _NEXT_STEPS = {
 
 
 def split_key(key: str) -> tuple[tuple[str, ...], str]:
-    """A key as its directories and its file name; raises `UnsafeName`.
-
-    Hidden names are reserved: unfinished uploads have one, and so have the file system's own (`.snapshot`, `.nfs…`).
-    """
-    components = check_key(key).split("/")
-    if any(is_foreign(component) for component in components):
-        raise UnsafeName(f"{key!r} is not a safe key", next_step="A leading dot is reserved; nothing was read or written.")
+    """A key as its directories and its file name; raises `UnsafeName`."""
+    components = check_object_key(key).split("/")
     return tuple(components[:-1]), components[-1]
-
-
-def is_foreign(name: str) -> bool:
-    """Whether a directory entry can be no part of a key, so that listing passes it by."""
-    return name.startswith(".") or not name.isprintable() or "\\" in name
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, cast
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import AccessDenied, ObjectMissing, RepositoryError, UnsafeName
-from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import check_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_probe
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Capabilities, ObjectInfo, Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.keys import check_object_key, check_prefix
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_client import S3Client
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_faults import Refusal
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_options import MAX_PARTS, S3Options, parse_s3
@@ -43,7 +43,7 @@ class S3Repository(Repository):
         self.name = options.name
         self.read_only = read_only
         self.client = S3Client(options)
-        self.max_object_bytes = options.part_bytes * (MAX_PARTS - 1)
+        self.max_object_bytes = options.part_bytes * (MAX_PARTS)
         self.md5_check = Md5Check()
         self.conditional = True
         """Whether to send conditions: until the store says that it does not know them."""
@@ -51,10 +51,10 @@ class S3Repository(Repository):
 
     def start_upload(self, key: str) -> S3Upload:
         self._refuse_when_read_only(key)
-        return S3Upload(self, check_key(key))
+        return S3Upload(self, check_object_key(key))
 
     def open(self, key: str) -> BinaryIO:
-        return cast(BinaryIO, io.BufferedReader(S3Body(self.client, check_key(key)), _READ_BUFFER_BYTES))
+        return cast(BinaryIO, io.BufferedReader(S3Body(self.client, check_object_key(key)), _READ_BUFFER_BYTES))
 
     def stat(self, key: str) -> ObjectInfo | None:
         head = self.head(key)
@@ -64,24 +64,22 @@ class S3Repository(Repository):
 
     def head(self, key: str) -> dict[str, Any] | None:
         """HEAD's answer, or None where there is no object; a bucket that does not exist is not "no object"."""
-        answer = self.client.ask("head_object", "looking at an object", check_key(key))
+        answer = self.client.ask("head_object", "looking at an object", check_object_key(key))
         if not isinstance(answer, Refusal):
             self._bucket_seen = True
             return answer
-        if not answer.missing:
-            raise answer.error
         if not self._bucket_seen:
-            # HEAD has no body that could tell the two apart.
+            # HEAD's answer has no body that could name the cause: no bucket, or a wrong key of the credential.
             listing = self.client.ask("list_objects_v2", "looking for the bucket", MaxKeys=1, Prefix=self.client.options.prefix)
             if isinstance(listing, Refusal) and not listing.denied:
                 raise listing.error
             self._bucket_seen = True
+        if not answer.missing:
+            raise answer.error
         return None
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        if prefix:
-            check_key(prefix.removesuffix("/"))
-        return self._list(prefix)
+        return self._list(check_prefix(prefix))
 
     def delete(self, key: str) -> None:
         self._refuse_when_read_only(key)
@@ -137,8 +135,8 @@ class S3Repository(Repository):
 
 
 def _is_key(key: str) -> bool:
-    """Whether this can be one of ours: consoles leave empty objects called `folder/` behind."""
+    """Whether this can be one of ours: consoles leave empty objects called `folder/`, rclone shows unfinished uploads as hidden ones."""
     try:
-        return bool(check_key(key))
+        return bool(check_object_key(key))
     except UnsafeName:
         return False

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The lifeboat.postgres contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One bucket over boto3: requests that are tried again for a bounded time, and faults in the operator's words.
+"""One bucket over boto3's client: requests that are tried again for a bounded time, and faults in the operator's words.
 
 botocore's own retries are off: they know neither a total deadline nor an upload that was given up meanwhile.
 """
@@ -17,7 +17,7 @@ from typing import Any, Union
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, RepositoryError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_faults import Refusal, explain
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_faults import Refusal, explain, malformed
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_options import S3Options, read_credential
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import VERSION
 
@@ -27,6 +27,18 @@ ATTEMPTS = 6
 """Of one request, as long as the deadline allows them."""
 
 Answer = Union[dict[str, Any], Refusal]
+
+_PROMISED = {
+    "create_multipart_upload": "UploadId",
+    "upload_part": "ETag",
+    "complete_multipart_upload": "ETag",
+    "put_object": "ETag",
+    "head_object": "ETag",
+    "get_object": "ETag",
+    "list_objects_v2": "IsTruncated",
+}
+"""What every S3 store answers. Without it the answer is another program's, or an error that came with status 200; a web
+page read as a listing must not mean "no backups"."""
 
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 8.0
@@ -57,7 +69,7 @@ class S3Client:
     def call(
         self, operation: str, doing: str, key: str | None = None, stop: threading.Event | None = None, **parameters: Any
     ) -> dict[str, Any]:
-        """The answer of boto3's client method `operation`, tried again while that can help; raises `RepositoryError`.
+        """The answer of the client's method `operation`, tried again while that can help; raises `RepositoryError`.
 
         `doing` is what the operator reads ("listing"). A set `stop` ends the waiting between attempts.
         """
@@ -92,7 +104,7 @@ class S3Client:
         try:
             data: bytes = body.read(size)
             return data
-        except Exception as error:  # noqa: BLE001 - the libraries below raise many kinds here
+        except Exception as error:
             if not _is_of_the_connection(error):
                 raise
             refusal = explain(error, "get_object", "reading", self.where(key), self.options, self._secrets)
@@ -118,7 +130,8 @@ class S3Client:
         try:
             boto = self._connected()
             answer: dict[str, Any] = getattr(boto, operation)(Bucket=self.options.bucket, **parameters)
-            return answer
+            promised = _PROMISED.get(operation)
+            return answer if promised is None or promised in answer else malformed(doing, self.where(key), self.options)
         except (ConfigurationError, RepositoryError):
             raise
         except Exception as error:
@@ -135,36 +148,41 @@ class S3Client:
             return self._boto
 
     def _make(self) -> Any:
-        boto3 = deps.load("boto3", minimum="1.26", package="boto3", debian="python3-boto3")
-        config = deps.load("botocore.config", package="botocore", debian="python3-botocore")
+        # botocore is boto3's own lower half, and all that is needed of it: it starts faster alone.
+        minimum, debian = "1.29", "python3-boto3"
+        botocore = deps.load("botocore.session", minimum=minimum, package="botocore", debian=debian)
+        config = deps.load("botocore.config", minimum=minimum, package="botocore", debian=debian)
         given = self.options
         credential = read_credential(given)
-        session_options: dict[str, Any] = {"profile_name": given.profile}
-        if credential is not None:
-            self._secrets = tuple(filter(None, (credential.secret_key, credential.session_token, credential.access_key)))
-            session_options = {
-                "aws_access_key_id": credential.access_key,
-                "aws_secret_access_key": credential.secret_key,
-                "aws_session_token": credential.session_token,
-            }
         if given.ca_file is not None and not os.access(given.ca_file, os.R_OK):
             raise ConfigurationError(
                 f"ca_file {given.ca_file} cannot be read", f"repository {given.name!r}", "Correct the path or its mode."
             )
         # Sessions are not thread-safe, clients are: the session lives only here, under the lock.
-        session = boto3.session.Session(**session_options)
-        region = given.region or session.region_name or "us-east-1"
-        client = session.client(
+        keys: dict[str, Any] = {}
+        if credential is None:
+            session = botocore.Session(profile=given.profile)
+        else:
+            # A file that is named is the only source: AWS_PROFILE is not looked at.
+            session = botocore.Session(session_vars={"profile": (None, None, None, None)})
+            self._secrets = tuple(filter(None, (credential.secret_key, credential.session_token, credential.access_key)))
+            keys = {
+                "aws_access_key_id": credential.access_key,
+                "aws_secret_access_key": credential.secret_key,
+                "aws_session_token": credential.session_token,
+            }
+        client = session.create_client(
             "s3",
             endpoint_url=given.endpoint,
-            region_name=region,
+            region_name=given.region or session.get_config_variable("region") or "us-east-1",
             verify=given.ca_file or True,
-            config=config.Config(**self._settings(boto3)),
+            config=config.Config(**self._settings(deps.installed_version("botocore", botocore))),
+            **keys,
         )
         _teach_conditions(client)
         return client
 
-    def _settings(self, boto3: Any) -> dict[str, Any]:
+    def _settings(self, version: str) -> dict[str, Any]:
         given = self.options
         settings: dict[str, Any] = {
             "signature_version": "s3v4",
@@ -176,8 +194,8 @@ class S3Client:
             "tcp_keepalive": True,
             "user_agent_extra": f"lifeboat/{VERSION}",
         }
-        if deps.version_at_least(boto3.__version__, "1.36"):
-            # From 1.36 on boto3 adds checksum trailers that many stores refuse; ours are Content-MD5 and what comes back.
+        if deps.version_at_least(version, "1.36"):
+            # From 1.36 on botocore adds checksum trailers that many stores refuse; ours are Content-MD5 and what comes back.
             settings["request_checksum_calculation"] = "when_required"
             settings["response_checksum_validation"] = "when_required"
         return settings
@@ -191,7 +209,7 @@ def _is_of_the_connection(error: Exception) -> bool:
 
 
 def _teach_conditions(client: Any) -> None:
-    """Let a boto3 from before conditional writes (1.35) send `IfNoneMatch` all the same."""
+    """Let a botocore from before conditional writes (1.35) send `IfNoneMatch` all the same."""
 
     def take(params: dict[str, Any], context: dict[str, Any], **_rest: Any) -> dict[str, Any]:
         if "IfNoneMatch" not in params:

@@ -14,7 +14,7 @@ from typing import Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import AccessDenied, ObjectMissing, RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_options import S3Options
 
-__all__ = ["Refusal", "explain"]
+__all__ = ["Refusal", "explain", "malformed"]
 
 _PERMISSIONS = {
     "put_object": "s3:PutObject",
@@ -60,6 +60,7 @@ _CREDENTIAL_CODES = {
         "Set the clock right (timedatectl, chronyc tracking), on this host first.",
     ),
 }
+_NOT_S3 = ("the endpoint answered, but not as an S3 store", "Is endpoint the store's S3 address, not its console?")
 _DENIED = frozenset(
     ("AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden", "MethodNotAllowed", "403", "401", "405", "Unauthorized")
 )
@@ -119,6 +120,12 @@ def explain(error: Exception, operation: str, doing: str, place: str, options: S
     return _unanswered(error, doing, place, options, secrets)
 
 
+def malformed(doing: str, place: str, options: S3Options) -> Refusal:
+    """An answer with a good status that says nothing an S3 store would say."""
+    what, next_step = _NOT_S3
+    return Refusal("MalformedAnswer", 200, RepositoryError(f"repository {options.name!r}: {doing} failed: {what}", place, next_step), True)
+
+
 def _answered(response: dict[str, Any], operation: str, doing: str, place: str, options: S3Options, secrets: tuple[str, ...]) -> Refusal:
     details = response.get("Error") or {}
     code = str(details.get("Code") or "")
@@ -138,7 +145,10 @@ def _answered(response: dict[str, Any], operation: str, doing: str, place: str, 
             kind, what, next_step = AccessDenied, "object lock protects this version", "It can go when its retention has passed."
     elif code in _DENIED:
         kind = AccessDenied
-        what, next_step = "the credential may not do that", f"Allow it {_PERMISSIONS.get(operation, operation)} on the bucket."
+        wanted = _PERMISSIONS.get(operation, operation)
+        if options.object_lock != "none" and operation in ("put_object", "create_multipart_upload"):
+            wanted += " and s3:PutObjectRetention"
+        what, next_step = "the credential may not do that", f"Allow it {wanted} on the bucket."
     elif code in _OTHER_REGION:
         region = str(details.get("Region") or _region_header(response))
         what = f"bucket {options.bucket!r} lies in another region"
@@ -198,7 +208,7 @@ def _unanswered(error: Exception, doing: str, place: str, options: S3Options, se
         )
     elif code in ("ResponseParserError", "XMLParseError"):
         transient = True
-        what, next_step = "the endpoint answered, but not as an S3 store", "Is endpoint the store's S3 address, not its console?"
+        what, next_step = _NOT_S3
     elif code in ("ParamValidationError", "InvalidRegionError", "UnknownEndpointError", "NoRegionError"):
         what, next_step = f"an option cannot be used ({reason})", "Correct region, bucket or endpoint."
     else:

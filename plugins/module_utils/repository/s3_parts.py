@@ -51,17 +51,22 @@ def composite_etag(digests: list[bytes]) -> str:
 
 
 class Md5Check:
-    """Whether a store refuses a part whose Content-MD5 is wrong: tried once per repository, with a part that is never used."""
+    """Whether a store refuses a part whose Content-MD5 is wrong: tried once per repository, in an upload of its own.
+
+    Of its own, because rclone gives up a whole upload of which it refused one part.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._refuses: bool | None = None
 
-    def refuses_wrong(self, client: S3Client, key: str, upload_id: str) -> bool:
+    def refuses_wrong(self, client: S3Client, key: str) -> bool:
         with self._lock:
             if self._refuses is None:
+                upload_id = client.call("create_multipart_upload", "trying checksums", key)["UploadId"]
                 body = checked_body(b"lifeboat", md5(b"something else"))
-                answer = client.ask("upload_part", "trying checksums", key, attempts=1, UploadId=upload_id, PartNumber=MAX_PARTS, **body)
+                answer = client.ask("upload_part", "trying checksums", key, attempts=1, UploadId=upload_id, PartNumber=1, **body)
+                client.ask("abort_multipart_upload", "aborting", key, UploadId=upload_id)
                 self._refuses = isinstance(answer, Refusal) and answer.code in ("BadDigest", "InvalidDigest")
             return self._refuses
 
@@ -87,9 +92,9 @@ class Parts:
     def add(self, buffer: bytearray) -> None:
         """Take the next part out of `buffer`, which is empty then; blocks while `max_threads` parts are on their way."""
         number = len(self.digests) + 1
-        if number >= MAX_PARTS:
+        if number > MAX_PARTS:
             raise RepositoryError(
-                f"repository {self._client.options.name!r}: an object needs more than {MAX_PARTS - 1} parts",
+                f"repository {self._client.options.name!r}: an object needs more than {MAX_PARTS} parts",
                 self._client.where(self._key),
                 "Set a smaller volume_size, or a larger part_size.",
             )
@@ -167,7 +172,7 @@ class Parts:
             PartNumber=number,
             **checked_body(data, digest),
         )
-        confirmed = plain_etag(answer) == digest.hex() or self._md5_check.refuses_wrong(self._client, self._key, self.upload_id)
+        confirmed = plain_etag(answer) == digest.hex() or self._md5_check.refuses_wrong(self._client, self._key)
         with self._changed:
             self._etags[number] = str(answer.get("ETag") or "")
             self.unconfirmed += not confirmed

@@ -9,11 +9,11 @@ end be moved. Each is looked for here, and what was seen is said.
 from __future__ import annotations
 
 import datetime as dt
-import secrets
 from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Capabilities
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.keys import probe_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_client import Answer, S3Client
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_faults import Refusal
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_parts import checked_body, md5
@@ -29,7 +29,7 @@ _PROBE_LOCK = dt.timedelta(minutes=30)
 
 def can_write(client: S3Client, prefix: str) -> bool:
     """Whether a put succeeds. Raises for everything that is neither a success nor a refusal of this credential."""
-    key = _probe_key(prefix)
+    key = probe_key(prefix)
     answer = client.ask("put_object", "trying to write", key, attempts=3, **checked_body(_FIRST, md5(_FIRST)))
     if not isinstance(answer, Refusal):
         _delete(client, key, answer.get("VersionId"))
@@ -50,12 +50,12 @@ def capabilities(client: S3Client, prefix: str, try_write: Callable[[str], bool]
     if not try_write(prefix):
         seen = "not tried: this credential cannot write"
         return Capabilities(False, False, False, True, tuple((name, seen) for name in ("no_clobber", "versioning", "object_lock")))
-    trial = _Trial(client, _probe_key(prefix))
+    trial = _Trial(client, probe_key(prefix))
     try:
         no_clobber, how_no_clobber = trial.no_clobber()
         versioning, how_versioning = trial.versioning()
         may_delete = trial.clean()
-        object_lock, how_object_lock = _object_lock(client, _probe_key(prefix), may_delete, trial.locked_by_default)
+        object_lock, how_object_lock = _object_lock(client, probe_key(prefix), may_delete, trial.locked_by_default)
     finally:
         trial.clean()
     detail = (("no_clobber", how_no_clobber), ("versioning", how_versioning), ("object_lock", how_object_lock))
@@ -145,7 +145,7 @@ def _object_lock(client: S3Client, key: str, may_delete: bool, by_default: bool)
     """
     mode = client.options.object_lock
     if mode == "none" and not by_default:
-        return False, "not tried: object_lock is not asked for, and the bucket locks nothing by itself"
+        return False, "not tried: object_lock is not asked for, and what is written carries no lock by itself"
     until = dt.datetime.now(dt.timezone.utc) + _PROBE_LOCK
     put = client.ask("put_object", "trying object lock", key, **checked_body(_FIRST, md5(_FIRST)), **lock_parameters(mode, until))
     if isinstance(put, Refusal):
@@ -198,7 +198,3 @@ def _content(client: S3Client, key: str, version: str | None) -> bytes | None:
 
 def _versioned(version: str | None) -> dict[str, Any]:
     return {"VersionId": version} if version else {}
-
-
-def _probe_key(prefix: str) -> str:
-    return f"{prefix.rstrip('/')}/probe-{secrets.token_hex(8)}".lstrip("/")

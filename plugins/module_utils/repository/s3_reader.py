@@ -25,6 +25,7 @@ class S3Body(io.RawIOBase):
     def __init__(self, client: S3Client, key: str) -> None:
         self._client = client
         self._key = key
+        self._body: Any = None
         self._position = 0
         self._breaks = 0
         self._since_break = 0
@@ -51,7 +52,7 @@ class S3Body(io.RawIOBase):
         return 0
 
     def close(self) -> None:
-        if not self.closed:
+        if not self.closed and self._body is not None:
             self._body.close()
         super().close()
 

@@ -23,7 +23,8 @@ pytestmark = pytest.mark.usefixtures("no_ambient_aws", "short_pauses")
 
 MIB = 1024 * 1024
 SMALL = b"a small object"
-LARGE = os.urandom(11 * MIB)
+LARGE = os.urandom(6 * MIB)
+"""Two parts."""
 ERROR_IN_200 = Reply(200, body=b'<?xml version="1.0"?>\n<Error><Code>InternalError</Code><Message>We are sorry.</Message></Error>')
 SHORT = {"connect_timeout": 0.3, "read_timeout": 0.3}
 WRITING = ("HeadObject", "PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload")
@@ -105,10 +106,10 @@ class TestPassing:
     def test_a_slow_line_that_moves_is_no_fault(self, rclone_bucket: Bucket) -> None:
         """A part takes many times the timeout of the connection here; each piece of it does not."""
         with S3Proxy(rclone_bucket.store.endpoint) as proxy:
-            proxy.on("UploadPart", Slow(6 * MIB), times=1)
+            proxy.on("UploadPart", Slow(6 * MIB))
             started = time.monotonic()
             through(proxy, rclone_bucket, part_size="16MiB", connect_timeout=0.3).put("large", os.urandom(17 * MIB))
-            assert time.monotonic() - started > 2.5
+            assert time.monotonic() - started > 2
             assert proxy.operations().count("UploadPart") == 2
 
     def test_listing_and_deleting(self, bucket: Bucket, proxy: S3Proxy, repository: S3Repository) -> None:
@@ -121,10 +122,10 @@ class TestPassing:
     def test_reading_is_taken_up_where_it_broke(self, bucket: Bucket, proxy: S3Proxy, repository: S3Repository) -> None:
         put_both(repository)
         proxy.clear()
-        proxy.on("GetObject", CutAnswer(3 * MIB + 17), times=2)
+        proxy.on("GetObject", CutAnswer(2 * MIB + 17), times=2)
         assert repository.read("large") == LARGE
         ranges = [request.headers.get("Range") for request in proxy.requests if request.operation == "GetObject"]
-        assert ranges == [None, f"bytes={3 * MIB + 17}-{len(LARGE) - 1}", f"bytes={6 * MIB + 34}-{len(LARGE) - 1}"]
+        assert ranges == [None, f"bytes={2 * MIB + 17}-{len(LARGE) - 1}", f"bytes={4 * MIB + 34}-{len(LARGE) - 1}"]
 
 
 @pytest.mark.parametrize("bucket", ["rclone"], indirect=True)
@@ -170,13 +171,13 @@ class TestLasting:
 
     def test_an_error_inside_every_200_at_completion(self, bucket: Bucket, proxy: S3Proxy, repository: S3Repository) -> None:
         proxy.on("CompleteMultipartUpload", ERROR_IN_200)
-        with pytest.raises(RepositoryError, match="the store failed|it is not there"):
+        with pytest.raises(RepositoryError, match=r"the store failed|not as an S3 store"):
             repository.put("large", LARGE)
         assert bucket.keys() == []
 
     def test_a_bit_flipped_every_time(self, bucket: Bucket, proxy: S3Proxy, repository: S3Repository) -> None:
         proxy.on("UploadPart", Damage())
-        with pytest.raises(RepositoryError, match="not those that were sent|no longer knows the upload"):
+        with pytest.raises(RepositoryError, match=r"not those that were sent|no longer knows the upload"):
             repository.put("large", LARGE)
         assert bucket.keys() == []
 
@@ -210,7 +211,7 @@ class TestReading:
     def test_that_breaks_again_and_again_is_an_error_not_an_early_end(self, proxy: S3Proxy, repository: S3Repository) -> None:
         repository.put("large", LARGE)
         proxy.on("GetObject", CutAnswer(1000))
-        with repository.open("large") as stream, pytest.raises(RepositoryError, match="connection to the store broke|ended early"):
+        with repository.open("large") as stream, pytest.raises(RepositoryError, match=r"connection to the store broke|ended early"):
             stream.read()
 
     def test_goes_on_as_long_as_it_moves(self, proxy: S3Proxy, repository: S3Repository) -> None:
@@ -267,7 +268,7 @@ class TestConfirming:
         upload.confirm()
         assert upload._parts is not None
         assert upload._parts.unconfirmed == 0
-        assert proxy.operations().count("UploadPart") == 4, "three parts, and one with a wrong checksum"
+        assert proxy.operations().count("UploadPart") == 3, "two parts, and one with a wrong checksum"
         upload.abort()
 
     def test_what_nothing_confirms_is_read_back(self, bucket: Bucket, proxy: S3Proxy, repository: S3Repository) -> None:
@@ -291,10 +292,10 @@ class TestConfirming:
 
     def test_a_composite_etag_that_does_not_fit_makes_it_read_back(self, proxy: S3Proxy, repository: S3Repository) -> None:
         def other(answer: Answer) -> Answer:
-            return Answer(answer.status, answer.headers, re.sub(rb"[0-9a-f]{32}-3", b"0" * 32 + b"-3", answer.body))
+            return Answer(answer.status, answer.headers, re.sub(rb"[0-9a-f]{32}-2", b"0" * 32 + b"-2", answer.body))
 
         proxy.on("CompleteMultipartUpload", Change(other))
-        proxy.on("HeadObject", Change(with_header("ETag", f'"{"0" * 32}-3"')))
+        proxy.on("HeadObject", Change(with_header("ETag", f'"{"0" * 32}-2"')))
         repository.put("large", LARGE)
         assert "GetObject" in proxy.operations()
 

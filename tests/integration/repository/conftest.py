@@ -1,0 +1,24 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Repositories of every kind over real stores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.store_fixtures import Bucket, no_ambient_aws, rclone_bucket, rclone_server, versity_bucket, versity_server
+
+__all__ = ["no_ambient_aws", "rclone_bucket", "rclone_server", "versity_bucket", "versity_server"]
+
+
+@pytest.fixture(params=["posix", "rclone", "versitygw"])
+def spec(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    """The options of an empty repository, of each kind in turn."""
+    if request.param == "posix":
+        root = tmp_path / "repository"
+        root.mkdir()
+        return {"type": "posix", "path": str(root)}
+    bucket: Bucket = request.getfixturevalue("rclone_bucket" if request.param == "rclone" else "versity_bucket")
+    return bucket.spec(prefix="some/where")
