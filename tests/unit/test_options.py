@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 WHERE = "repository 'offsite'"
@@ -34,6 +34,7 @@ def test_something_else_than_a_mapping_is_refused(given_: object, found: str) ->
         options.unknown_keys(given_, ("type",), WHERE)  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), st.none()), st.sets(st.text(), min_size=1))
 def test_exactly_the_known_keys_pass(keys: dict[str, None], known: set[str]) -> None:
     if set(keys) <= known:
@@ -53,6 +54,7 @@ def test_null_is_absent_and_absent_is_the_default_or_an_error(take: object) -> N
         take({}, "key", WHERE)  # type: ignore[operator]
 
 
+@settings(deadline=None)
 @given(anything)
 def test_whatever_is_given_is_taken_or_refused_by_a_sentence(value: object) -> None:
     for take in (
@@ -141,6 +143,7 @@ def test_what_is_no_size_is_refused(text: object) -> None:
         options.size_bytes({"key": text}, "key", WHERE)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**50))
 def test_a_size_reads_back_whatever_the_unit(number: int) -> None:
     for unit, factor in (("", 1), ("KiB", 2**10), ("MB", 10**6), ("GiB", 2**30)):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, SealError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.age_keys import check_identity_file, identity_lines, parse_recipients
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.keys import bech32, ssh_line
 
@@ -56,6 +56,7 @@ def test_a_wrong_recipient_is_named_by_position_and_never_shown(wrong: str, reas
     assert not wrong or wrong[5:] not in str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=100))
 def test_any_text_is_a_recipient_or_refused_without_being_shown(text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -68,11 +69,13 @@ def test_nobody_to_seal_for_is_refused() -> None:
         parse_recipients([])
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=32, max_size=32))
 def test_every_key_of_the_right_length_is_one(data: bytes) -> None:
     assert parse_recipients([bech32("age", data)]) == (bech32("age", data),)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 57), st.sampled_from("qpzry9x8gf2tvdw0s3jn54khce6mua7l"))
 def test_one_mistyped_letter_is_always_noticed(position: int, letter: str) -> None:
     mistyped = RECIPIENT[: 4 + position] + letter + RECIPIENT[5 + position :]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, ManifestError, SealError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal import signature
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.keys import KeyPair, ssh_line
 
@@ -59,6 +59,7 @@ def test_the_same_bytes_give_the_same_signature(key: KeyPair, signed: str) -> No
     assert signature.sign(DATA, key.path) == signed
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=200))
 def test_it_holds_for_no_other_bytes(key: KeyPair, signed: str, data: bytes) -> None:
     if data != DATA:
@@ -85,6 +86,7 @@ def test_relabelling_the_purpose_breaks_it(key: KeyPair) -> None:
         signature.verify(DATA, relabelled, [key.public])
 
 
+@settings(deadline=None)
 @given(position=st.integers(0, 162), bit=st.integers(0, 7))
 def test_no_bit_of_it_can_be_flipped(key: KeyPair, signed: str, position: int, bit: int) -> None:
     body = bytearray(base64.b64decode("".join(signed.splitlines()[1:-1])))
@@ -114,6 +116,7 @@ def test_garbage_is_no_signature(key: KeyPair, text: str) -> None:
         signature.verify(DATA, text, [key.public])
 
 
+@settings(deadline=None)
 @given(text=st.text())
 def test_any_text_is_refused_with_a_sentence(key: KeyPair, text: str) -> None:
     with pytest.raises(ManifestError):
