@@ -18,24 +18,23 @@ __all__ = ["Group", "Numbering"]
 NUMBER_TYPES = ("smallint", "integer", "bigint", "numeric")
 SHOWN = 5
 
-# `c` is the column, `n` the same where it is a whole number (NaN and infinity are not). The key sorts by bytes: the order
-# has to be the same on every host.
+# `c` is the column, `n` the same where it is a whole number (NaN and infinity are not). Groups are kept apart as text that
+# sorts by bytes: their order and their names have to be the same on every host. (Arrays of them sort far slower.)
 _NUMBERED = """(
-    SELECT ARRAY[{keys}]::pg_catalog.text[] COLLATE "C" AS key, {column} AS c, CASE WHEN {column} % 1 = 0 THEN {column} END AS n
-    FROM {table}
+    SELECT {texts} {column} AS c, CASE WHEN {column} % 1 = 0 THEN {column} END AS n FROM {table}
 ) AS numbered"""
 _SUMMARY = """
-    SELECT key, count(*), count(c), count(n), count(DISTINCT n), min(n)::pg_catalog.numeric, max(n)::pg_catalog.numeric
-    FROM {numbered} GROUP BY key ORDER BY key
+    SELECT {key}, count(*), count(c), count(n), count(DISTINCT n), min(n)::pg_catalog.numeric, max(n)::pg_catalog.numeric
+    FROM {numbered} GROUP BY {groups} ORDER BY {groups}
 """
 _GAPS = """
-    SELECT key, (n + 1)::pg_catalog.numeric, (following - 1)::pg_catalog.numeric
-    FROM (SELECT key, n, lead(n) OVER (PARTITION BY key ORDER BY n) AS following FROM {numbered} WHERE n IS NOT NULL) AS pairs
-    WHERE following - n > 1 ORDER BY key, n LIMIT {shown}
+    SELECT {key}, (n + 1)::pg_catalog.numeric, (following - 1)::pg_catalog.numeric
+    FROM (SELECT *, lead(n) OVER (PARTITION BY {groups} ORDER BY n) AS following FROM {numbered} WHERE n IS NOT NULL) AS pairs
+    WHERE following - n > 1 ORDER BY {groups}, n LIMIT {shown}
 """
 _DUPLICATES = """
-    SELECT key, n::pg_catalog.numeric, n::pg_catalog.numeric
-    FROM {numbered} WHERE n IS NOT NULL GROUP BY key, n HAVING count(*) > 1 ORDER BY key, n LIMIT {shown}
+    SELECT {key}, n::pg_catalog.numeric, n::pg_catalog.numeric
+    FROM {numbered} WHERE n IS NOT NULL GROUP BY {groups}, n HAVING count(*) > 1 ORDER BY {groups}, n LIMIT {shown}
 """
 
 
@@ -71,18 +70,26 @@ class Numbering:
             )
         self._conn = conn
         self.definition = [found.schema, found.name, number.name, *keys]
-        self._numbered = compose(
+        # Without grouping columns everything is one group, of a constant.
+        texts = [compose("{key}::pg_catalog.text", key=identifier(key)) for key in keys] or [compose("''::pg_catalog.text")]
+        names = [identifier(f"key{position}") for position in range(len(texts))]
+        numbered = compose(
             _NUMBERED,
-            keys=join(", ", [compose("{column}::pg_catalog.text", column=identifier(key)) for key in keys]),
+            texts=join(" ", [compose('{text} COLLATE "C" AS {name},', text=text, name=name) for text, name in zip(texts, names)]),
             column=identifier(number.name),
             table=found.identifier,
         )
+        self._parts = {
+            "key": compose("ARRAY[{names}]", names=join(", ", names)) if keys else compose("'{{}}'::pg_catalog.text[]"),
+            "groups": join(", ", names),
+            "numbered": numbered,
+        }
 
     def groups(self) -> Iterator[Group]:
         """Every group in the order of its key, streamed: there may be millions."""
         with self._conn.transaction(), self._conn.cursor(name="lifeboat_numbering") as cursor:
             cursor.itersize = 2000
-            cursor.execute(compose(_SUMMARY, numbered=self._numbered))
+            cursor.execute(compose(_SUMMARY, **self._parts))
             for key, rows, written, whole, distinct, first, last in cursor:
                 ends = (None, None) if first is None else (int(first), int(last))
                 yield Group(key, rows, rows - written, written - whole, whole - distinct, *ends)
@@ -96,5 +103,5 @@ class Numbering:
         return self._offenders(_DUPLICATES)
 
     def _offenders(self, template: str) -> list[tuple[list[Any], int, int]]:
-        statement = compose(template, numbered=self._numbered, shown=literal(SHOWN))
+        statement = compose(template, shown=literal(SHOWN), **self._parts)
         return [(key, int(first), int(last)) for key, first, last in self._conn.execute(statement)]
