@@ -29,6 +29,14 @@ class DumpFailed(Exception):
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Production, and a throwaway server of the same major version."""
+
+    production: Server
+    target: Server
+
+
+@dataclass(frozen=True)
 class Dump:
     archive: Path
     evidence: Evidence

@@ -33,6 +33,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.schema 
     Definitions,
     object_names,
     read_definitions,
+    read_privileges,
 )
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.sequences import Reading, lower_bounds, read_sequences
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import (
@@ -123,7 +124,8 @@ class Counting:
     def __init__(self, snapshot: Snapshot, queries: Mapping[str, str], checks: Sequence[Check]) -> None:
         self.snapshot = snapshot
         self.facts: dict[str, Any] = {}
-        self.names: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+        self.names: frozenset[str] = frozenset()
+        self.privileges: dict[str, str] = {}
         self.tables: tuple[TableRows, ...] = ()
         self.large_objects: LargeObjects | None = None
         self.queries: dict[str, QueryRows] = {}
@@ -172,6 +174,7 @@ class Counting:
             # What takes no time and no lock, and without which the rest says nothing.
             self.facts = {name: read(connection) for name, read in _FACTS.items()}
             self.names = object_names(connection)
+            self.privileges = read_privileges(connection)
             self._essential.set()
             self.tables = count_rows(connection, self.snapshot.tables, self._stopped.is_set)
             self.large_objects = self._read("large objects", lambda: facts.large_objects(connection))
@@ -226,18 +229,11 @@ def _assembled(counting: Counting, server: ServerFacts, before: _Around, after: 
     missing = dict(counting.missing)
     for kind, why in {**before.definitions.unread, **after.definitions.unread}.items():
         missing[f"definition of every {kind}"] = why
-    unstable: list[str] = []
-    recorded: list[dict[str, str]] = []
-    pairs = (
-        (counting.names[0], before.definitions.objects, after.definitions.objects, ""),
-        (counting.names[1], before.definitions.privileges, after.definitions.privileges, "privileges of "),
-    )
-    for names, first, second, prefix in pairs:
-        steady = {name: first[name] for name in sorted(names) if name in first and first[name] == second.get(name)}
-        recorded.append(steady)
-        unstable += [f"{prefix}{name}" for name in sorted(names - set(steady))]
+    first, second = before.definitions.objects, after.definitions.objects
+    steady = {name: first[name].digest for name in sorted(counting.names) if name in first and first[name] == second.get(name)}
+    unstable = sorted(counting.names - set(steady))
     bounds, restless = lower_bounds(before.sequences, after.sequences)
-    unstable += [name for name in restless if name in counting.names[0] and name not in unstable]
+    unstable += [name for name in restless if name in counting.names and name in steady]
     return Evidence(
         snapshot_at=counting.snapshot.moment,
         database=counting.snapshot.connection.info.dbname,
@@ -248,9 +244,9 @@ def _assembled(counting: Counting, server: ServerFacts, before: _Around, after: 
         rules=RULES,
         tables=counting.tables,
         # A sequence that the snapshot does not show was made after it.
-        sequences=tuple(bound for bound in bounds if f"sequence {bound.name}" in counting.names[0]),
-        objects=recorded[0],
-        privileges=recorded[1],
+        sequences=tuple(bound for bound in bounds if f"sequence {bound.name}" in counting.names),
+        objects=steady,
+        privileges=counting.privileges,
         unstable=tuple(unstable),
         large_objects=counting.large_objects,
         queries=counting.queries,

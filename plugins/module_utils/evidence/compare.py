@@ -19,7 +19,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence import 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.counts import count_rows
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import Evidence, TableRows
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.queries import query_rows
-from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.schema import RULES, Definitions, read_definitions
+from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.schema import RULES, read_definitions, read_privileges
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.sequences import is_behind, read_sequences
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import psycopg
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.faults import first_line
@@ -38,18 +38,11 @@ def compare(expected: Evidence, connection: Connection[Any]) -> list[CheckResult
     Runs read-only in one transaction. A comparison that breaks is `unverified` with its cause.
     """
     with _read_only(connection):
-        definitions: list[Definitions] = []
-
-        def restored() -> Definitions:
-            if not definitions:
-                definitions.append(read_definitions(connection))
-            return definitions[0]
-
         answers: list[tuple[str, Callable[[], CheckResult]]] = [
             ("row counts", lambda: _rows(expected, connection)),
             ("sequences", lambda: _sequences(expected, connection)),
-            ("schema", lambda: _schema(expected, restored())),
-            ("privileges", lambda: _privileges(expected, restored(), connection)),
+            ("schema", lambda: _schema(expected, connection)),
+            ("privileges", lambda: _privileges(expected, connection)),
             ("extensions", lambda: _extensions(expected, connection)),
             ("collations", lambda: _collations(expected, connection)),
             ("large objects", lambda: _large_objects(expected, connection)),
@@ -123,54 +116,43 @@ def _sequences(expected: Evidence, connection: Connection[Any]) -> CheckResult:
     )
 
 
-def _schema(expected: Evidence, restored: Definitions) -> CheckResult:
-    unstable = [name for name in expected.unstable if not name.startswith(_PRIVILEGES)]
-    wrong = _differences(expected.objects, unstable, restored.objects, compare_digests=expected.rules == RULES)
+def _schema(expected: Evidence, connection: Connection[Any]) -> CheckResult:
+    restored = read_definitions(connection)
+    found = {name: definition.digest for name, definition in restored.objects.items()}
+    wrong = _differences(expected.objects, expected.unstable, found, expected.rules)
     unverified = [f"{what}: {why}" for what, why in _missing(expected, "definition of ").items()]
     unverified += [f"every {kind} on the target: {why}" for kind, why in restored.unread.items()]
-    if expected.rules != RULES:
-        unverified.append("definitions were recorded by the rules of another version of lifeboat.postgres; names were compared")
     return _verdict(
         "schema",
         wrong,
-        f"{many(len(expected.objects) + len(unstable), 'object')} as in production",
-        f"{many(len(restored.objects), 'object')}, {len(wrong)} different",
-        unverified,
-        _changed_meanwhile(unstable),
+        f"{many(len({*expected.objects, *expected.unstable}), 'object')} as in production",
+        f"{many(len(found), 'object')}, {len(wrong)} different",
+        [*unverified, *_other_rules(expected)],
+        _changed_meanwhile(expected.unstable),
     )
 
 
-_PRIVILEGES = "privileges of "
-
-
-def _privileges(expected: Evidence, restored: Definitions, connection: Connection[Any]) -> CheckResult:
-    unstable = [name[len(_PRIVILEGES) :] for name in expected.unstable if name.startswith(_PRIVILEGES)]
-    wrong = _differences(expected.privileges, unstable, restored.privileges, compare_digests=expected.rules == RULES)
+def _privileges(expected: Evidence, connection: Connection[Any]) -> CheckResult:
+    wrong = _differences(expected.privileges, (), read_privileges(connection), expected.rules)
+    sides = (f"owners and grants of {many(len(expected.privileges), 'object')}", f"{len(wrong)} different")
     present = {row[0] for row in connection.execute("SELECT rolname::text FROM pg_roles").fetchall()}
     absent = [role for role in expected.roles if role not in present]
     if absent:
-        # Owners and grants cannot come back to a role that is not there; that is the drill's doing, not the backup's.
-        return CheckResult(
-            "privileges",
-            UNVERIFIED,
-            f"owners and grants of {many(len(expected.privileges), 'object')}",
-            f"{len(wrong)} differ",
-            f"roles missing on the target: {named(absent)}",
-        )
-    return _verdict(
-        "privileges",
-        wrong,
-        f"owners and grants of {many(len(expected.privileges), 'object')}",
-        f"{len(wrong)} differ",
-        [] if expected.rules == RULES else ["recorded by the rules of another version of lifeboat.postgres"],
-        _changed_meanwhile(unstable),
-    )
+        # Owners and grants cannot come back to a role that is not there; that is the target's doing, not the backup's.
+        return CheckResult("privileges", UNVERIFIED, *sides, f"roles missing on the target: {named(absent)}")
+    return _verdict("privileges", wrong, *sides, _other_rules(expected))
 
 
-def _differences(recorded: Mapping[str, str], unstable: Sequence[str], restored: Mapping[str, str], *, compare_digests: bool) -> list[str]:
+def _other_rules(expected: Evidence) -> list[str]:
+    if expected.rules == RULES:
+        return []
+    return ["definitions were recorded by the rules of another version of lifeboat.postgres: only names were compared"]
+
+
+def _differences(recorded: Mapping[str, str], unstable: Sequence[str], restored: Mapping[str, str], rules: int) -> list[str]:
     """Missing, changed and surplus objects by name. What changed during the backup has to be there, in whichever form."""
     wrong = [f"{name} is missing" for name in [*recorded, *unstable] if name not in restored]
-    if compare_digests:
+    if rules == RULES:
         wrong += [f"{name} is different" for name, digest in recorded.items() if restored.get(name, digest) != digest]
     # A production that has dropped the schema public gets it back from template0.
     known = {*recorded, *unstable, "schema public"}

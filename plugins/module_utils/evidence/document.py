@@ -79,10 +79,10 @@ class QueryRows:
 class Evidence:
     """Facts about production in the snapshot of its dump.
 
-    `rules` says by which rules the digests in `objects` and `privileges` were made. `unstable` are objects and sequences
-    that changed while the backup was taken. `missing` maps what could not be recorded to the reason. `encoding` maps the
-    words of CREATE DATABASE to their values; `settings` are lines of ALTER DATABASE; `roles` those that own something
-    here or were granted something, `superuser` the one that initdb made.
+    `rules` says by which rules the digests in `objects` and `privileges` were made. `unstable` are objects that changed
+    while the backup was taken: they are there, in whichever form. `missing` maps what could not be recorded to the reason.
+    `encoding` maps the words of CREATE DATABASE to their values; `settings` are lines of ALTER DATABASE; `roles` those that
+    own something here or were granted something, `superuser` the one that initdb made.
     """
 
     snapshot_at: dt.datetime

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["USER_NAMESPACE", "Kind", "comment", "in_order", "not_of_extension"]
+__all__ = ["USER_NAMESPACE", "Kind", "in_order", "not_of_extension"]
 
 USER_NAMESPACE = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
@@ -24,12 +24,17 @@ class Kind:
 
     A part whose label ends in `~` is an expression as PostgreSQL prints it (expressions.py). A part that is null, false
     or empty is left out, so that a later version can look at more without changing what it says of older objects.
+
+    `version` is SQL that gives something else once the object was replaced, even by an equal one: what looks the same
+    before and after a dump was not always the same in between. `commented` is the catalog, OID and column of its comment.
     """
 
     name: str
     source: str
     identity: str
     parts: Mapping[str, str]
+    version: str = "NULL"
+    commented: tuple[str, ...] = ()
     since: int = 0
     before: int = 10**6
 
@@ -37,18 +42,27 @@ class Kind:
         """Whether a server of this version has the kind in this form."""
         return self.since <= version_num < self.before
 
+    def labels(self) -> list[str]:
+        """What `select_definitions` gives behind the identity and the version, in its order."""
+        return [*self.parts, "comment"] if self.commented else list(self.parts)
+
+    def select_identities(self) -> str:
+        return f"SELECT {self.identity} FROM {self.source}"
+
+    def select_definitions(self) -> str:
+        """Identity, version, and the parts."""
+        if not self.commented:
+            return f"SELECT {', '.join([self.identity, self.version, *self.parts.values()])} FROM {self.source}"
+        catalog, oid, *column = self.commented
+        remark = f"pg_description z WHERE z.classoid = '{catalog}'::regclass AND z.objoid = {oid} AND z.objsubid = {(*column, '0')[0]}"
+        version = f"concat_ws(' ', {self.version}, (SELECT z.xmin FROM {remark}))"
+        parts = [*self.parts.values(), f"(SELECT z.description FROM {remark})"]
+        return f"SELECT {', '.join([self.identity, version, *parts])} FROM {self.source}"
+
 
 def not_of_extension(catalog: str, oid: str) -> str:
     """The condition that an object does not belong to an extension, which brings its own."""
     return f"NOT EXISTS (SELECT FROM pg_depend x WHERE x.classid = '{catalog}'::regclass AND x.objid = {oid} AND x.deptype = 'e')"
-
-
-def comment(catalog: str, oid: str, column: str = "0") -> str:
-    """The comment on an object, or null."""
-    return (
-        f"(SELECT d.description FROM pg_description d WHERE d.classoid = '{catalog}'::regclass AND d.objoid = {oid}"
-        f" AND d.objsubid = {column})"
-    )
 
 
 def in_order(item: str, source: str) -> str:

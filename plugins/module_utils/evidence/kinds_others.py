@@ -7,7 +7,6 @@ from __future__ import annotations
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.kinds import (
     USER_NAMESPACE,
     Kind,
-    comment,
     in_order,
     not_of_extension,
 )
@@ -45,8 +44,10 @@ _SCHEMA = Kind(
     "schema",
     f"pg_namespace n WHERE {USER_NAMESPACE} AND {not_of_extension('pg_namespace', 'n.oid')}",
     "format('%I', n.nspname)",
+    {},
+    version="n.oid",
     # The comment on the schema that every database has is written by initdb, and differs between versions.
-    {"comment": f"CASE WHEN n.nspname <> 'public' THEN {comment('pg_namespace', 'n.oid')} END"},
+    commented=("pg_namespace", "CASE WHEN n.nspname <> 'public' THEN n.oid END"),
 )
 
 _ROUTINES = (
@@ -69,8 +70,9 @@ _ROUTINES = (
             "source": "p.prosrc",
             "file": "p.probin",
             "body~": "pg_get_function_sqlbody(p.oid)",
-            "comment": comment("pg_proc", "p.oid"),
         },
+        version="p.xmin",
+        commented=("pg_proc", "p.oid"),
     ),
     Kind(
         "aggregate",
@@ -84,8 +86,9 @@ _ROUTINES = (
             " g.aggfinalmodify::text, g.aggmfinalmodify::text, g.aggtransspace::text, g.aggmtransspace::text]",
             "states": "ARRAY[format_type(g.aggtranstype, NULL), format_type(g.aggmtranstype, NULL), g.agginitval, g.aggminitval]",
             "sort operator": "CASE WHEN g.aggsortop <> 0 THEN g.aggsortop::regoperator::text END",
-            "comment": comment("pg_proc", "p.oid"),
         },
+        version="p.xmin",
+        commented=("pg_proc", "p.oid"),
     ),
 )
 
@@ -119,14 +122,19 @@ _TYPES = (
             "form": "CASE WHEN t.typtype = 'b' THEN ARRAY[t.typlen::text, t.typbyval::text, t.typalign::text, t.typstorage::text,"
             " t.typcategory::text, t.typispreferred::text, t.typdelim::text,"
             " CASE WHEN t.typelem <> 0 THEN format_type(t.typelem, NULL) END] END",
-            "comment": comment("pg_type", "t.oid"),
         },
+        version="t.xmin",
+        commented=("pg_type", "t.oid"),
     ),
     Kind(
         "domain constraint",
         _in_schema("pg_type", "t", "typnamespace", "k.contype = 'c'", "JOIN pg_constraint k ON k.contypid = t.oid"),
         f"format('%I on %s', k.conname, {_qualified('t.typname')})",
-        {"definition~": "pg_get_constraintdef(k.oid)", "comment": comment("pg_constraint", "k.oid")},
+        {
+            "definition~": "pg_get_constraintdef(k.oid)",
+        },
+        version="k.xmin",
+        commented=("pg_constraint", "k.oid"),
     ),
     Kind(
         "collation",
@@ -140,8 +148,9 @@ _TYPES = (
                 _CONFIGURATION.format("o", name) for name in ("collcollate", "collctype", "colliculocale", "colllocale", "collicurules")
             )
             + "]",
-            "comment": comment("pg_collation", "o.oid"),
         },
+        version="o.xmin",
+        commented=("pg_collation", "o.oid"),
     ),
     Kind(
         "conversion",
@@ -150,8 +159,9 @@ _TYPES = (
         {
             "definition": "ARRAY[pg_encoding_to_char(o.conforencoding)::text, pg_encoding_to_char(o.contoencoding)::text,"
             " o.conproc::text, o.condefault::text]",
-            "comment": comment("pg_conversion", "o.oid"),
         },
+        version="o.xmin",
+        commented=("pg_conversion", "o.oid"),
     ),
     Kind(
         "cast",
@@ -160,8 +170,9 @@ _TYPES = (
         {
             "function": _function("o.castfunc"),
             "definition": "o.castcontext::text || o.castmethod::text",
-            "comment": comment("pg_cast", "o.oid"),
         },
+        version="o.xmin",
+        commented=("pg_cast", "o.oid"),
     ),
 )
 
@@ -177,8 +188,9 @@ _OPERATORS = (
             "negator": "CASE WHEN o.oprnegate <> 0 THEN o.oprnegate::regoperator::text END",
             "merges": "o.oprcanmerge",
             "hashes": "o.oprcanhash",
-            "comment": comment("pg_operator", "o.oid"),
         },
+        version="o.xmin",
+        commented=("pg_operator", "o.oid"),
     ),
     Kind(
         "operator class",
@@ -190,8 +202,9 @@ _OPERATORS = (
             "definition": "ARRAY[format_type(o.opcintype, NULL), f.opfname::text,"
             " CASE WHEN o.opckeytype <> 0 THEN format_type(o.opckeytype, NULL) END]",
             "default": "o.opcdefault",
-            "comment": comment("pg_opclass", "o.oid"),
         },
+        version="o.xmin",
+        commented=("pg_opclass", "o.oid"),
     ),
     Kind(
         "operator family",
@@ -206,14 +219,20 @@ _OPERATORS = (
                 " format_type(a.amproclefttype, NULL), format_type(a.amprocrighttype, NULL))",
                 "pg_amproc a WHERE a.amprocfamily = o.oid",
             ),
-            "comment": comment("pg_opfamily", "o.oid"),
         },
+        version="o.xmin",
+        commented=("pg_opfamily", "o.oid"),
     ),
     Kind(
         "access method",
         _global("pg_am", "o"),
         "format('%I', o.amname)",
-        {"handler": "o.amhandler::text", "kind": "o.amtype::text", "comment": comment("pg_am", "o.oid")},
+        {
+            "handler": "o.amhandler::text",
+            "kind": "o.amtype::text",
+        },
+        version="o.xmin",
+        commented=("pg_am", "o.oid"),
     ),
 )
 
@@ -226,14 +245,20 @@ _TEXT_SEARCH = (
             "parser": "q.prsname::text",
             "mappings": "(SELECT array_agg(format('%s %s %s', m.maptokentype, m.mapseqno, m.mapdict::regdictionary)"
             " ORDER BY m.maptokentype, m.mapseqno) FROM pg_ts_config_map m WHERE m.mapcfg = o.oid)",
-            "comment": comment("pg_ts_config", "o.oid"),
         },
+        version="o.xmin",
+        commented=("pg_ts_config", "o.oid"),
     ),
     Kind(
         "text search dictionary",
         _in_schema("pg_ts_dict", "o", "dictnamespace", "true", "JOIN pg_ts_template q ON q.oid = o.dicttemplate"),
         _qualified("o.dictname"),
-        {"template": "q.tmplname::text", "options": "o.dictinitoption", "comment": comment("pg_ts_dict", "o.oid")},
+        {
+            "template": "q.tmplname::text",
+            "options": "o.dictinitoption",
+        },
+        version="o.xmin",
+        commented=("pg_ts_dict", "o.oid"),
     ),
     Kind(
         "text search parser",
@@ -241,14 +266,19 @@ _TEXT_SEARCH = (
         _qualified("o.prsname"),
         {
             "functions": "ARRAY[o.prsstart::text, o.prstoken::text, o.prsend::text, o.prsheadline::text, o.prslextype::text]",
-            "comment": comment("pg_ts_parser", "o.oid"),
         },
+        version="o.xmin",
+        commented=("pg_ts_parser", "o.oid"),
     ),
     Kind(
         "text search template",
         _in_schema("pg_ts_template", "o", "tmplnamespace"),
         _qualified("o.tmplname"),
-        {"functions": "ARRAY[o.tmplinit::text, o.tmpllexize::text]", "comment": comment("pg_ts_template", "o.oid")},
+        {
+            "functions": "ARRAY[o.tmplinit::text, o.tmpllexize::text]",
+        },
+        version="o.xmin",
+        commented=("pg_ts_template", "o.oid"),
     ),
 )
 
@@ -260,9 +290,10 @@ _FOREIGN = (
         {
             "handler": _function("o.fdwhandler"),
             "validator": _function("o.fdwvalidator"),
-            "options": "o.fdwoptions",
-            "comment": comment("pg_foreign_data_wrapper", "o.oid"),
+            "options": in_order("x", "unnest(o.fdwoptions) AS x"),
         },
+        version="o.xmin",
+        commented=("pg_foreign_data_wrapper", "o.oid"),
     ),
     Kind(
         "foreign server",
@@ -270,9 +301,10 @@ _FOREIGN = (
         "format('%I', o.srvname)",
         {
             "definition": "ARRAY[w.fdwname::text, o.srvtype, o.srvversion]",
-            "options": "o.srvoptions",
-            "comment": comment("pg_foreign_server", "o.oid"),
+            "options": in_order("x", "unnest(o.srvoptions) AS x"),
         },
+        version="o.xmin",
+        commented=("pg_foreign_server", "o.oid"),
     ),
     # Not its options: they hold passwords, and who may not see them sees none.
     Kind("user mapping", "pg_user_mappings o WHERE true", "format('%I for %I', o.srvname, o.usename)", {}),
@@ -291,8 +323,9 @@ _PUBLICATIONS = (
         "format('%I', o.pubname)",
         {
             "flags": "to_jsonb(o) - '{oid,pubname,pubowner}'::text[]",
-            "comment": comment("pg_publication", "o.oid"),
         },
+        version="o.xmin",
+        commented=("pg_publication", "o.oid"),
     ),
     Kind(
         "published table",
@@ -340,8 +373,9 @@ OTHER_KINDS = (
         {
             "trusted": "o.lanpltrusted",
             "functions": f"ARRAY[{_function('o.lanplcallfoid')}, {_function('o.laninline')}, {_function('o.lanvalidator')}]",
-            "comment": comment("pg_language", "o.oid"),
         },
+        version="o.xmin",
+        commented=("pg_language", "o.oid"),
     ),
     Kind(
         "transform",
@@ -358,7 +392,8 @@ OTHER_KINDS = (
             "tags": "o.evttags",
             "function": _function("o.evtfoid"),
             "enabled": "o.evtenabled::text",
-            "comment": comment("pg_event_trigger", "o.oid"),
         },
+        version="o.xmin",
+        commented=("pg_event_trigger", "o.oid"),
     ),
 )

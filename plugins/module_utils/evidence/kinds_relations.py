@@ -7,7 +7,6 @@ from __future__ import annotations
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.kinds import (
     USER_NAMESPACE,
     Kind,
-    comment,
     in_order,
     not_of_extension,
 )
@@ -56,10 +55,12 @@ RELATION_KINDS = (
             "partition key~": "CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END",
             "partition bound~": "pg_get_expr(c.relpartbound, c.oid)",
             "parents": "(SELECT array_agg(h.inhparent::regclass::text ORDER BY h.inhseqno) FROM pg_inherits h WHERE h.inhrelid = c.oid)",
-            "foreign": "(SELECT to_jsonb(ARRAY[s.srvname::text, f.ftoptions::text]) FROM pg_foreign_table f"
-            " JOIN pg_foreign_server s ON s.oid = f.ftserver WHERE f.ftrelid = c.oid)",
-            "comment": comment("pg_class", "c.oid"),
+            "foreign server": "(SELECT s.srvname::text FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver"
+            " WHERE f.ftrelid = c.oid)",
+            "foreign options": in_order("o", "pg_foreign_table f, unnest(f.ftoptions) AS o WHERE f.ftrelid = c.oid"),
         },
+        version="c.oid",
+        commented=("pg_class", "c.oid"),
     ),
     Kind(
         "column",
@@ -83,20 +84,22 @@ RELATION_KINDS = (
             "statistics target": "CASE WHEN coalesce(a.attstattarget, -1) >= 0 THEN a.attstattarget::text END",
             # From 15.20 on a server keeps a version of its own there (pg_attver), which pg_dump leaves out, too.
             "options": in_order("o", "unnest(a.attoptions) AS o WHERE o !~ '^pg_'"),
-            "foreign options": "a.attfdwoptions",
-            "comment": comment("pg_class", "c.oid", "a.attnum"),
+            "foreign options": in_order("o", "unnest(a.attfdwoptions) AS o"),
         },
+        version="concat_ws(' ', a.xmin, d.xmin)",
+        commented=("pg_class", "c.oid", "a.attnum"),
     ),
     Kind(
         "view",
-        _relations("v"),
+        _relations("v", "JOIN pg_rewrite v ON v.ev_class = c.oid AND v.rulename = '_RETURN'"),
         _RELATION,
         {
             "columns": _IN_ORDER,
             "definition~": "pg_get_viewdef(c.oid)",
             "options": _OPTIONS,
-            "comment": comment("pg_class", "c.oid"),
         },
+        version="v.xmin",
+        commented=("pg_class", "c.oid"),
     ),
     Kind(
         "materialized view",
@@ -108,8 +111,9 @@ RELATION_KINDS = (
             "populated": "c.relispopulated",
             "access method": "m.amname::text",
             "options": _OPTIONS,
-            "comment": comment("pg_class", "c.oid"),
         },
+        version="c.oid",
+        commented=("pg_class", "c.oid"),
     ),
     Kind(
         "sequence",
@@ -123,8 +127,9 @@ RELATION_KINDS = (
             "owned by": "(SELECT format('%s %s.%I', d.deptype, a.attrelid::regclass, a.attname) FROM pg_depend d"
             " JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid WHERE d.classid = 'pg_class'::regclass"
             " AND d.objid = c.oid AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i'))",
-            "comment": comment("pg_class", "c.oid"),
         },
+        version="s.xmin",
+        commented=("pg_class", "c.oid"),
     ),
     Kind(
         "index",
@@ -137,8 +142,9 @@ RELATION_KINDS = (
             "clustered": "i.indisclustered",
             "replica identity": "i.indisreplident",
             "parent": "(SELECT h.inhparent::regclass::text FROM pg_inherits h WHERE h.inhrelid = x.oid)",
-            "comment": comment("pg_class", "x.oid"),
         },
+        version="concat_ws(' ', i.xmin, x.oid)",
+        commented=("pg_class", "x.oid"),
     ),
     Kind(
         "constraint",
@@ -148,8 +154,9 @@ RELATION_KINDS = (
         f"format('%I on %s', k.conname, {_RELATION})",
         {
             "definition~": "pg_get_constraintdef(k.oid)",
-            "comment": comment("pg_constraint", "k.oid"),
         },
+        version="k.xmin",
+        commented=("pg_constraint", "k.oid"),
     ),
     Kind(
         "trigger",
@@ -158,8 +165,9 @@ RELATION_KINDS = (
         {
             "definition~": "pg_get_triggerdef(g.oid)",
             "enabled": "g.tgenabled::text",
-            "comment": comment("pg_trigger", "g.oid"),
         },
+        version="g.xmin",
+        commented=("pg_trigger", "g.oid"),
     ),
     Kind(
         "rule",
@@ -168,8 +176,9 @@ RELATION_KINDS = (
         {
             "definition~": "pg_get_ruledef(w.oid)",
             "enabled": "w.ev_enabled::text",
-            "comment": comment("pg_rewrite", "w.oid"),
         },
+        version="w.xmin",
+        commented=("pg_rewrite", "w.oid"),
     ),
     Kind(
         "policy",
@@ -181,8 +190,9 @@ RELATION_KINDS = (
             "roles": in_order("CASE r WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(r)) END", "unnest(p.polroles) AS r"),
             "using~": "pg_get_expr(p.polqual, p.polrelid)",
             "with check~": "pg_get_expr(p.polwithcheck, p.polrelid)",
-            "comment": comment("pg_policy", "p.oid"),
         },
+        version="p.xmin",
+        commented=("pg_policy", "p.oid"),
     ),
     Kind(
         "statistics",
@@ -192,7 +202,8 @@ RELATION_KINDS = (
         {
             "definition~": "pg_get_statisticsobjdef(e.oid)",
             "target": "CASE WHEN coalesce(e.stxstattarget, -1) >= 0 THEN e.stxstattarget::text END",
-            "comment": comment("pg_statistic_ext", "e.oid"),
         },
+        version="e.xmin",
+        commented=("pg_statistic_ext", "e.oid"),
     ),
 )

@@ -5,16 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 from support.clusters import Server
-
-
-@dataclass(frozen=True)
-class Pair:
-    production: Server
-    target: Server
+from support.roundtrip import Pair
 
 
 @pytest.fixture(scope="session", params=[15, 18], ids=["pg15", "pg18"])
