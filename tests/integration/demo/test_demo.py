@@ -245,7 +245,9 @@ def _readable_python(root: Path) -> Path:
     python = root / "venv" / "bin" / "python"
     python.unlink()
     python.symlink_to(program)
-    (root / "venv" / "pyvenv.cfg").write_text(f"home = {program.parent}\ninclude-system-site-packages = false\n")
+    configuration = root / "venv" / "pyvenv.cfg"
+    configuration.unlink()  # it is a hard link, and the file behind it is the real environment's
+    configuration.write_text(f"home = {program.parent}\ninclude-system-site-packages = false\n")
     return python
 
 
@@ -259,7 +261,7 @@ def _copy(source: Path, target: Path) -> None:
     if source.is_file():
         shutil.copy(source, target)
         return
-    ignored = shutil.ignore_patterns("__pycache__", "test", "ansible_collections", "sphinx", "mypy", "*.a")
+    ignored = shutil.ignore_patterns("__pycache__", "ansible_collections", "sphinx", "mypy", "*.a")
     shutil.copytree(source, target, symlinks=True, ignore=ignored, copy_function=_link_or_copy)
 
 
