@@ -9,6 +9,7 @@ import os
 from collections.abc import Generator, Sequence
 from typing import Any
 
+import hypothesis
 import pytest
 from support.parts import absence, require
 
@@ -20,6 +21,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A property either holds or not; how long one example takes on a busy machine says nothing about it.
+    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.load_profile("untimed")
     config.addinivalue_line(
         "markers", 'needs(*parts): parts of the machine without which the test cannot run, e.g. "program:age" (support/parts.py)'
     )
