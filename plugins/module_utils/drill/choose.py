@@ -25,11 +25,15 @@ KIND = "database"
 
 @dataclass(frozen=True)
 class Found:
-    """Which backup to drill and from where. `results` is what is wrong with the other places that hold it, or may hold more."""
+    """Which backup to drill and from where. `results` is what is wrong with the other places that hold it, or may hold more.
+
+    `reachable` are the repositories that could be listed.
+    """
 
     manifest: Manifest
     repository: Repository
     results: tuple[CheckResult, ...] = ()
+    reachable: tuple[Repository, ...] = ()
 
 
 def choose(plan: DrillPlan, repositories: Sequence[Repository]) -> Found:
@@ -58,7 +62,8 @@ def choose(plan: DrillPlan, repositories: Sequence[Repository]) -> Found:
         if name not in catalogue.unreachable:
             results.append(CheckResult(f"repository {name}", FAILED, f"backup {backup.ref.backup_id}, whole", why))
     repository = next(repository for repository in repositories if repository.name in backup.repositories)
-    return Found(backup.manifest, repository, tuple(results))
+    reachable = tuple(repository for repository in repositories if repository.name not in catalogue.unreachable)
+    return Found(backup.manifest, repository, tuple(results), reachable)
 
 
 def _named(catalogue: Catalogue, backup_id: str) -> Backup | None:

@@ -16,11 +16,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress, layout
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import IntegrityError, ManifestError, ObjectMissing, PipelineError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
+    IntegrityError,
+    ManifestError,
+    ObjectMissing,
+    PipelineError,
+    SealError,
+)
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest, Volume
 from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import CHUNK_BYTES, run_through
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
-from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import DamagedSeal, Opener
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import Opener
 
 __all__ = ["DUMP_HEADER", "Fetcher"]
 
@@ -40,15 +46,15 @@ class Fetcher:
         self._opener = opener
 
     def check_identity(self) -> None:
-        """Whether the identity opens this backup, from its first bytes; raises `WrongIdentity`, `DamagedSeal`."""
-        artifact = self._manifest.artifact("dump")
+        """Whether the identity opens this backup, from its first bytes; raises `WrongIdentity`, `DamagedSeal`.
+
+        The evidence is asked where there is one: it is small, and damage to it can be told from a wrong identity at once.
+        """
+        artifact = self._manifest.artifact("evidence" if self.has("evidence") else "dump")
         with self._open(artifact, artifact.volumes[0]) as stream:
             head = stream.read(HEAD_BYTES)
-        try:
+        with self._damage_named(artifact):
             self._opener.check(head)
-        except DamagedSeal:
-            self._name_damage(artifact)
-            raise
 
     def has(self, role: str) -> bool:
         """Whether the backup has an artifact of this role."""
@@ -111,17 +117,22 @@ class Fetcher:
         return f"backup {self._manifest.backup_id} in repository {self._repository.name!r}"
 
     def _fetch(self, artifact: Artifact, sink: Callable[[bytes], None]) -> None:
-        try:
+        with self._damage_named(artifact):
             run_through([self._opener.stage(), compress.decompressor()], self._sealed(artifact), sink)
-        except (DamagedSeal, IntegrityError):
-            # The seal breaks at the first altered byte, long before the digest of the volume is known: find out which it is.
-            self._name_damage(artifact)
-            raise
 
-    def _name_damage(self, artifact: Artifact) -> None:
-        """Raise `IntegrityError` that names the volume which differs from the manifest; return when none does."""
-        for _chunk in self._sealed(artifact):
-            pass
+    @contextlib.contextmanager
+    def _damage_named(self, artifact: Artifact) -> Iterator[None]:
+        """When the seal does not open: raise `IntegrityError` that names the volume which is not what the manifest says.
+
+        The seal breaks at the first altered byte, long before a volume's digest is known, and an altered header looks
+        like a wrong identity; so the artifact is read again, to its end. What is whole raises the seal's own error.
+        """
+        try:
+            yield
+        except (SealError, IntegrityError):
+            for _chunk in self._sealed(artifact):
+                pass
+            raise
 
     def _sealed(self, artifact: Artifact) -> Iterator[bytes]:
         """The artifact's stored bytes; ends only when every volume and the whole are what the manifest says."""

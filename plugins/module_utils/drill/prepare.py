@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,14 +43,15 @@ def open_repositories(plan: DrillPlan) -> list[Repository]:
 def look_before(plan: DrillPlan, found: Found, try_writing: bool) -> Prepared:
     """Ask every guard; raises what stands in the way, and touches nothing.
 
-    `try_writing`: find out whether the credential can write, by trying, which check mode leaves out.
+    `try_writing`: find out whether the credentials can write, by trying, which check mode leaves out.
     """
     manifest = found.manifest
     notes = guard.check_production(plan.production_hosts)
     notes += _unless_waived(plan, "same_host", lambda: guard.check_same_host(manifest))
     notes += _unless_waived(plan, "signature", lambda: guard.check_signature(manifest, plan.verify_keys))
-    if try_writing:
-        notes += _unless_waived(plan, "writable_credential", lambda: guard.check_credential(found.repository, plan.system))
+    for repository in found.reachable if try_writing else ():
+        look = functools.partial(guard.check_credential, repository, plan.system)
+        notes += _unless_waived(plan, "writable_credential", look)
     guard.check_space(plan, manifest)
     account_for(plan.run_as)
     programs = Programs(manifest.server_version_num // 10000, plan.bin_dir)

@@ -3,22 +3,22 @@
 """Whether the throwaway server really has no way out: it is asked to take one, before anything is restored (law 3).
 
 The server itself is made to connect, by the one thing in every PostgreSQL that does: CREATE SUBSCRIPTION. It is sent to
-listeners of our own, on the loopback and on a Unix socket that every user may reach, and to an address outside.
+listeners of our own, on the loopback and on a Unix socket that its user may reach, and to an address outside.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 import socket
-import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.cluster import PORT
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import psycopg
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.faults import first_line
 
@@ -33,22 +33,23 @@ _OUTSIDE = "192.0.2.1"
 _PROBE = "lifeboat_isolation_probe"
 
 
-def ways_out(conn: Connection[Any]) -> list[str]:
+def ways_out(conn: Connection[Any], directory: Path) -> list[str]:
     """What the server behind this superuser's session was found to reach, in words; empty when it is isolated.
 
-    The session must be in autocommit mode. Whatever could not be tried counts as a way out.
+    The session must be in autocommit mode; `directory` does not exist yet, in a place that the server's user may enter.
+    Whatever could not be tried counts as a way out.
     """
     found = []
-    with _listener(socket.AF_INET) as (host, port, hits):
+    with _listener(None) as (host, port, hits):
         said = _connect_from_inside(conn, host, port)
         if hits or "Network is unreachable" not in said:
             found.append(f"the loopback addresses of this host ({said})")
-    with _listener(socket.AF_UNIX) as (host, port, hits):
+    with _listener(directory) as (host, port, hits):
         said = _connect_from_inside(conn, host, port)
         if hits or "No such file or directory" not in said:
             found.append(f"Unix sockets of this host ({said})")
     if not found:
-        said = _connect_from_inside(conn, _OUTSIDE, 5432)
+        said = _connect_from_inside(conn, _OUTSIDE, PORT)
         if "Network is unreachable" not in said:
             found.append(f"a network ({said})")
     status = _read(conn, "/proc/self/status")
@@ -85,23 +86,24 @@ def _read(conn: Connection[Any], path: str) -> str:
 
 
 @contextlib.contextmanager
-def _listener(family: int) -> Iterator[tuple[str, int, list[bool]]]:
+def _listener(directory: Path | None) -> Iterator[tuple[str, int, list[bool]]]:
     """Something that every process of this host can connect to: host and port as libpq wants them, and the visits so far.
 
-    A visitor is counted and sent away at once.
+    On a socket in a new directory, or on the loopback. A visitor is counted and sent away at once.
     """
-    port, directory = 5432, ""
     hits: list[bool] = []
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        if family == socket.AF_UNIX:
-            directory = host = tempfile.mkdtemp(prefix="lifeboat-", dir="/tmp")
-            os.chmod(directory, 0o755)  # noqa: S103 - every user has to be able to reach it, else it would prove nothing
-            path = os.path.join(directory, f".s.PGSQL.{port}")
-            listener.bind(path)
-            os.chmod(path, 0o777)  # noqa: S103
-        else:
+    with socket.socket(socket.AF_INET if directory is None else socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        if directory is None:
             listener.bind(("127.0.0.1", 0))
             host, port = listener.getsockname()
+        else:
+            # Open to everybody: a refusal would prove nothing.
+            host, port = str(directory), PORT
+            directory.mkdir()
+            directory.chmod(0o755)
+            path = directory / f".s.PGSQL.{port}"
+            listener.bind(str(path))
+            path.chmod(0o777)
         listener.listen()
 
         def receive() -> None:
@@ -121,5 +123,5 @@ def _listener(family: int) -> Iterator[tuple[str, int, list[bool]]]:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)  # wakes accept; closing alone does not
             thread.join(5)
-            if directory:
+            if directory is not None:
                 shutil.rmtree(directory, ignore_errors=True)

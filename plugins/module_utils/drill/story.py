@@ -74,6 +74,9 @@ class Story:
             self.findings.append(Finding(FAILED if isinstance(error, _BACKUP_IS_BAD) else UNVERIFIED, str(error)))
         except (Stopped, KeyboardInterrupt) as stop:
             self.findings.append(Finding(UNVERIFIED, f"the drill was stopped by {stop or 'Ctrl-C'}"))
+        except OSError as error:
+            place = f" ({error.filename})" if error.filename else ""
+            self.findings.append(Finding(UNVERIFIED, f"this host refused: {error.strerror or error}{place}"))
         except Exception as error:  # noqa: BLE001 - whatever it was: the report is written, and nothing stays behind
             said = clean_line(str(error), 300)
             self.findings.append(Finding(UNVERIFIED, f"unexpected {type(error).__name__}: {said}. Please report it"))

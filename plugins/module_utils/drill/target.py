@@ -117,7 +117,7 @@ class Target:
         self.cluster.start()
         if self.confinement.isolated:
             with self.cluster.connect("postgres", "lifeboat drill isolation") as conn:
-                reached = ways_out(conn)
+                reached = ways_out(conn, self.workspace.path / "p")
             if reached:
                 why = f"The isolated server still reaches {', '.join(reached)}."
                 self.confinement = Bare(self.account, why)

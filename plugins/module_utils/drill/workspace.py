@@ -9,6 +9,7 @@
         data/  s/                   0700, the server's; its socket lies in s
         fetched/                    0750, ours; the opened dump, which pg_restore may read
         root/                       0700, empty; the isolated programs' root is mounted over it
+        p/                          0755, for a moment; a socket that the server must not reach (proof.py)
         server.log                  0600, ours
 
 The lock goes with the process, so whether a drill still runs needs no guess about process ids. The marker lies outside

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
@@ -48,20 +49,34 @@ CHECKS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def shop(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackedUp]:
-    """A backed-up shop with a hostile name, whose database is read-only by default, on each of the servers in turn."""
-    with postgres.database(NAME, extra="CONNECTION LIMIT 40"):
-        postgres.execute(SHOP, NAME)
+@contextlib.contextmanager
+def backed_up(server: Server, directory: Path) -> Iterator[BackedUp]:
+    """A backed-up shop with a hostile name, whose database is read-only and impatient by default."""
+    with server.database(NAME, extra="CONNECTION LIMIT 40"):
+        server.execute(SHOP, NAME)
         quoted = NAME.replace('"', '""')
-        postgres.execute(f'ALTER DATABASE "{quoted}" SET default_transaction_read_only = on')
-        postgres.execute(f"ALTER DATABASE \"{quoted}\" SET statement_timeout = '100ms'")
-        yield back_up(postgres, NAME, tmp_path_factory.mktemp("shop"), checks=CHECKS)
+        server.execute(f'ALTER DATABASE "{quoted}" SET default_transaction_read_only = on')
+        server.execute(f"ALTER DATABASE \"{quoted}\" SET statement_timeout = '100ms'")
+        yield back_up(server, NAME, directory, checks=CHECKS)
     for role in ("clerk x", "reader"):
-        postgres.execute(f'DROP ROLE "{role}"')
+        server.execute(f'DROP ROLE "{role}"')
 
 
-def test_a_healthy_backup_passes_with_its_measures(shop: BackedUp, work_dir: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def shop(postgres18: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackedUp]:
+    with backed_up(postgres18, tmp_path_factory.mktemp("shop")) as taken:
+        yield taken
+
+
+@pytest.fixture(scope="module")
+def shop15(postgres15: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackedUp]:
+    with backed_up(postgres15, tmp_path_factory.mktemp("shop15")) as taken:
+        yield taken
+
+
+@pytest.mark.parametrize("which", ["shop", "shop15"])
+def test_a_healthy_backup_passes_with_its_measures(which: str, request: pytest.FixtureRequest, work_dir: Path, tmp_path: Path) -> None:
+    shop: BackedUp = request.getfixturevalue(which)
     told: list[str] = []
     given = shop.options(work_dir, checks=CHECKS, objective={"rpo": "1h", "rto": "5m"}, report_dir=str(tmp_path / "reports"))
     result = run_drill(given, progress=told.append)

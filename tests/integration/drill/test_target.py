@@ -39,7 +39,7 @@ def test_the_server_is_private_quiet_and_without_a_way_out(new_target: Callable[
     target = new_target(major)
     with target.running.connect("postgres", "test") as conn:
         shown = dict(conn.execute("SELECT name, setting FROM pg_settings").fetchall())
-        assert ways_out(conn) == []
+        assert ways_out(conn, target.workspace.path / "p") == []
     off = ("archive_mode", "fsync", "full_page_writes", "synchronous_commit", "autovacuum")
     assert {name: shown[name] for name in off} == dict.fromkeys(off, "off")
     empty = ("listen_addresses", "primary_conninfo", "shared_preload_libraries", "restore_command")
@@ -102,7 +102,7 @@ def test_a_waived_isolation_is_said_and_the_server_still_ends(work_dir: Path, ma
         assert not target.isolation.isolated
         assert "no-such-tool" in target.isolation.detail
         with target.running.connect("postgres", "test") as conn:
-            assert "Unix sockets of this host" in str(ways_out(conn))
+            assert "Unix sockets of this host" in str(ways_out(conn, target.workspace.path / "p"))
             with target.running.connect("postgres", "busy", autocommit=True) as busy:
                 assert busy.execute("SELECT 1").fetchone() == (1,)
     assert drills_in(work_dir) == []
@@ -132,7 +132,7 @@ def test_programs_that_the_drills_user_cannot_reach_are_named(
     (closed / "pg").symlink_to(readable_bin_dir(18).parent)
     monkeypatch.setattr(drills, "readable_bin_dir", lambda _major: closed / "pg" / "bin")
     waived = frozenset({"isolation"})
-    with pytest.raises(ConfigurationError, match="programs: .*ermission denied"), throwaway(work_dir, 18, waive=waived):
+    with pytest.raises(ConfigurationError, match=r"programs: .*ermission denied"), throwaway(work_dir, 18, waive=waived):
         pass
     assert drills_in(work_dir) == []
 
@@ -144,7 +144,7 @@ from support.drills import throwaway
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.proof import ways_out
 assert os.geteuid() != 0
 with throwaway(Path(sys.argv[1]), int(sys.argv[2])) as target, target.running.connect("postgres", "test") as conn:
-    print(target.isolation.how, ways_out(conn))
+    print(target.isolation.how, ways_out(conn, target.workspace.path / "p"))
 """
 
 

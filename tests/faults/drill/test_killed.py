@@ -1,0 +1,137 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A drill that is stopped or killed at each of its steps leaves nothing behind: by itself, or after the reaper."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.processes import processes_of
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.teardown import reap
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.workspace import drills_in
+from support.drills import BackedUp
+from support.leaks import children, eventually
+
+PHASES = (
+    "find the backup",
+    "guards for backup",
+    "fetch and open the evidence",
+    "start a throwaway",
+    "fetch and open the dump",
+    "restore",
+    "collect the planner's statistics",
+    "log in",
+    "compare",
+    "tear down",
+)
+
+DRILL = """
+import json, sys
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.run import run
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import stop_on_signals
+try:
+    with stop_on_signals():
+        run(json.loads(sys.argv[1]), progress=lambda message: print(message, flush=True))
+except LifeboatError as error:
+    print(json.dumps(error.result["report"]))
+    sys.exit(error.exit_code)
+"""
+
+
+@contextmanager
+def drill_at(shop: BackedUp, work_dir: Path, phase: str) -> Iterator[subprocess.Popen[str]]:
+    """A drill in a process of its own that has just begun this step."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRILL, json.dumps(shop.options(work_dir, jobs=2))],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if line.startswith(phase):
+                break
+        else:
+            pytest.fail(f"the drill ended before it came to: {phase}")
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def leftovers(work_dir: Path) -> dict[int, str]:
+    return {pid: name for directory in drills_in(work_dir) for pid, name in processes_of(directory).items()}
+
+
+@pytest.mark.needs("netns")
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_killed_drill_leaves_no_process_and_the_reaper_takes_the_rest(shop: BackedUp, work_dir: Path, phase: str) -> None:
+    with drill_at(shop, work_dir, phase) as process:
+        started = children(process.pid)
+        process.kill()
+        process.wait()
+    eventually(lambda: not leftovers(work_dir), "the server and the programs died with the drill")
+    eventually(lambda: not [pid for pid in started if Path(f"/proc/{pid}/cwd").exists()], "so did whatever else it had started")
+    left = drills_in(work_dir)
+    assert {item.state for item in reap(work_dir)} <= {"reaped"} if work_dir.exists() else not left
+    assert drills_in(work_dir) == []
+    assert not work_dir.exists() or os.listdir(work_dir) == [".lock"]
+
+
+@pytest.mark.needs("netns")
+def test_the_next_drill_reaps_what_a_killed_one_left(shop: BackedUp, work_dir: Path) -> None:
+    with drill_at(shop, work_dir, "collect the planner's statistics") as process:
+        process.kill()
+        process.wait()
+    (left,) = drills_in(work_dir)
+    report = shop.drill(work_dir)
+    assert report["verdict"] == "passed"
+    assert [warning for warning in report["warnings"] if left.name in warning and "reaped" in warning]
+
+
+@pytest.mark.needs("netns")
+def test_a_reaper_leaves_a_running_drill_alone(shop: BackedUp, work_dir: Path) -> None:
+    with drill_at(shop, work_dir, "restore") as process:
+        assert [item.state for item in reap(work_dir)] == ["running"]
+        assert process.wait() == 0
+
+
+@pytest.mark.needs("netns")
+@pytest.mark.parametrize(
+    ("phase", "number"),
+    [
+        ("start a throwaway", signal.SIGTERM),
+        ("fetch and open the dump", signal.SIGINT),
+        ("restore", signal.SIGTERM),
+        ("compare", signal.SIGHUP),
+    ],
+)
+def test_a_stopped_drill_tears_down_and_reports(shop: BackedUp, work_dir: Path, phase: str, number: signal.Signals) -> None:
+    with drill_at(shop, work_dir, phase) as process:
+        process.send_signal(number)
+        assert process.stdout is not None
+        report = json.loads(process.stdout.read().splitlines()[-1])
+        assert process.wait() == 14
+    assert report["verdict"] == "unverified"
+    assert number.name in report["reason"]
+    assert report["teardown"]["complete"]
+    assert os.listdir(work_dir) == [".lock"]
+
+
+@pytest.mark.needs("netns")
+def test_a_signal_during_teardown_does_not_cut_it_short(shop: BackedUp, work_dir: Path) -> None:
+    with drill_at(shop, work_dir, "tear down") as process:
+        process.terminate()
+        process.wait()
+    assert os.listdir(work_dir) == [".lock"]
