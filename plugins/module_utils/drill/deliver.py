@@ -12,7 +12,7 @@ from pathlib import Path
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.report import markdown
+from ansible_collections.lifeboat.postgres.plugins.module_utils.report.markdown import render
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import DrillReport
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 
@@ -26,7 +26,7 @@ def deliver(plan: DrillPlan, report: DrillReport) -> tuple[list[str], list[str]]
     a place that cannot be written: the report itself is worth more.
     """
     key = layout.report_key(layout.BackupRef(report.system, report.kind, report.name, report.backup_id), report.started_at)
-    data = {key: report.to_bytes(), f"{key.removesuffix('.json')}.md": markdown.render(report).encode()}
+    data = {key: report.to_bytes(), f"{key.removesuffix('.json')}.md": render(report).encode()}
     faults, files = [], []
     if plan.report_dir is not None:
         for name, content in data.items():
