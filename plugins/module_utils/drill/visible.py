@@ -49,7 +49,8 @@ def listening_sockets(table: Path = PROC_UNIX) -> list[Path]:
         fields = line.split(None, 7)
         if len(fields) == 8 and fields[7].startswith("/") and int(fields[3], 16) & _ACCEPTING:
             found.append(Path(fields[7]))
-    return sorted({path for path in found if path.exists()})
+    # Not Path.exists(), which raises for a socket below a directory of somebody else: out of this user's reach anyhow.
+    return sorted({path for path in found if os.path.exists(path)})
 
 
 def _below(path: Path, directories: Iterable[Path]) -> bool:
