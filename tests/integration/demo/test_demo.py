@@ -111,6 +111,8 @@ def stage(temporary: Path) -> Iterator[Stage]:
             "LANG": "C.UTF-8",
             "TMPDIR": str(temporary),
         }
+        if (root / "base").exists():
+            environment["LD_LIBRARY_PATH"] = str(root / "base" / "lib")  # the copied Python's own library
         yield Stage(python, environment, root / "demo")
     finally:
         shutil.rmtree(root)
