@@ -18,7 +18,7 @@ def duration(seconds: float) -> str:
     for least, unit_seconds, unit in _DURATIONS:
         if abs(seconds) >= least:
             return f"{seconds / unit_seconds:.3g} {unit}"
-    return f"{round(seconds, 1 if abs(seconds) >= 1 else 3):g} s"
+    return f"{seconds:.1f} s".replace(".0 s", " s") if abs(seconds) >= 1 else f"{round(seconds, 3):.2g} s"
 
 
 def size(size_bytes: int) -> str:

@@ -35,7 +35,7 @@ class Integer(Check):
         table = find_table(restored.conn, self.table)
         columns = [table.column(written, restored.conn) for written in self.columns]
         wrong = [column for column in columns if not _whole(column)]
-        expected = "whole numbers: smallint, integer, bigint or numeric(n,0)"
+        expected = "whole numbers" + (": smallint, integer, bigint or numeric(n,0)" if wrong else "")
         named = ", ".join(f"{column.name} is {column.type}" for column in wrong or columns)
         return CheckResult(self.name, FAILED if wrong else PASSED, expected, named)
 

@@ -82,7 +82,7 @@ def _verdict(report: DrillReport) -> str:
     backup = f"Backup {_code(report.backup_id)} from {_code(report.repository)}" if report.backup_id else "No backup was found"
     state = f", the state of {report.snapshot_at:%Y-%m-%d %H:%M:%S} UTC" if report.snapshot_at else ""
     return (
-        f'<div class="verdict {report.verdict}"><h1>{_HEADLINES[report.verdict]}</h1><p>{_text(report.reason)}.</p>'
+        f'<div class="verdict {report.verdict}"><h1>{_HEADLINES[report.verdict]}</h1><p>{_sentence(report.reason)}</p>'
         f'<p class="soft">{backup}{state}</p></div>'
     )
 
@@ -95,7 +95,7 @@ def _figures(report: DrillReport) -> str:
         _figure("RPO", report.rpo_seconds, objective.rpo_seconds, "nothing promised", report.rpo_note),
     ]
     tone, sentence = _OBJECTIVES[objective.met]
-    reason = f" {_text(objective.reason[:1].upper() + objective.reason[1:])}." if objective.reason else ""
+    reason = f" {_sentence(objective.reason[:1].upper() + objective.reason[1:])}" if objective.reason else ""
     judged = f'<p class="objective"><span class="mark {tone}">{sentence}</span>{reason}</p>'
     return f'<dl class="figures">{"".join(tiles)}</dl>{judged}'
 
@@ -165,7 +165,7 @@ def _about(report: DrillReport) -> Iterable[tuple[str, str]]:
     if report.warnings:
         yield "warnings", _list(report.warnings)
     if report.settings:
-        yield "settings unlike production's", _list([f"{name} = {value or _EMPTY}" for name, value in report.settings.items()], code=True)
+        yield "settings unlike production's", _settings(report.settings)
     if report.failure_at is not None:
         yield "failure assumed at", f"{report.failure_at:%Y-%m-%d %H:%M:%S} UTC"
     yield "drilled", f"{report.started_at:%Y-%m-%d %H:%M:%S} UTC to {report.finished_at:%H:%M:%S} UTC on {_code(report.host)}"
@@ -216,12 +216,22 @@ def _answer(good: bool, yes: str, no: str, *details: str) -> str:
     return mark + "".join(f'<br><span class="soft">{_text(detail)}</span>' for detail in details if detail)
 
 
-def _list(texts: Sequence[str], code: bool = False) -> str:
-    return f"<ul>{''.join(f'<li>{_code(text) if code else _text(text)}</li>' for text in texts)}</ul>" if texts else ""
+def _list(texts: Sequence[str]) -> str:
+    return f"<ul>{''.join(f'<li>{_text(text)}</li>' for text in texts)}</ul>" if texts else ""
+
+
+def _settings(settings: Mapping[str, str]) -> str:
+    items = "".join(f"<li>{_code(f'{name} = {value or _EMPTY}')}</li>" for name, value in settings.items())
+    return f'<ul class="settings">{items}</ul>'
 
 
 def _mark(verdict: str) -> str:
     return f'<span class="mark {verdict if verdict in VERDICTS else "plain"}">{_text(verdict)}</span>'
+
+
+def _sentence(text: str) -> str:
+    """A text with its full stop; an error brings its own."""
+    return _text(text) + ("" if text.endswith((".", "…")) else ".")
 
 
 def _code(value: Any) -> str:

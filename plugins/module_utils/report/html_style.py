@@ -96,7 +96,7 @@ h2 .soft { font-weight: 400; font-size: .9375rem; }
 .facts > * { padding: .5625rem 1.25rem; border-top: 1px solid var(--faint); }
 .facts > dt { color: var(--soft); padding-right: 0; }
 .facts > :nth-child(-n+2) { border-top: 0; }
-.facts li + li { margin-top: .125rem; }
+.facts .settings { columns: 2; column-gap: 1.5rem; }
 
 table { width: 100%; border-collapse: collapse; font-size: .9375rem; }
 th { text-align: left; font-weight: 400; color: var(--soft); font-size: .875rem; }
@@ -123,6 +123,7 @@ footer { margin-top: 3rem; color: var(--soft); font-size: .875rem; border-top: 1
   .facts > dt { padding: .625rem 1rem 0; }
   .facts > dd { padding: 0 1rem .625rem; border-top: 0; }
   .facts > :nth-child(2) { border-top: 0; }
+  .facts .settings { columns: 1; }
   .legend { grid-template-columns: 1fr; }
   thead { display: none; }
   tr { display: grid; grid-template-columns: 1fr auto; gap: .125rem 1rem; padding: .75rem 1rem; border-top: 1px solid var(--faint); }
