@@ -134,7 +134,7 @@ def parse_manifest_key(key: str) -> BackupRef | None:
     backup_id = parts[4][: -len(".json")]
     if _BACKUP_ID.match(backup_id) is None:
         return None
-    return BackupRef(decode_name(parts[0]), parts[2], decode_name(parts[3]), backup_id)
+    return _decoded(parts, backup_id)
 
 
 def reports_prefix(system: str, kind: str | None = None, name: str | None = None) -> str:
@@ -158,7 +158,16 @@ def parse_report_key(key: str) -> tuple[BackupRef, dt.datetime] | None:
         return None
     started_at = dt.datetime.strptime(match.group(1), _STAMP).replace(tzinfo=dt.timezone.utc)
     backup_id = "" if match.group(2) == "no-backup" else match.group(2)
-    return BackupRef(decode_name(parts[0]), parts[2], decode_name(parts[3]), backup_id), started_at
+    ref = _decoded(parts, backup_id)
+    return None if ref is None else (ref, started_at)
+
+
+def _decoded(parts: list[str], backup_id: str) -> BackupRef | None:
+    """The backup of a key's components; None when a stranger's key has names that no encoder of ours wrote."""
+    try:
+        return BackupRef(decode_name(parts[0]), parts[2], decode_name(parts[3]), backup_id)
+    except UnicodeDecodeError:
+        return None
 
 
 def check_key(key: str) -> str:

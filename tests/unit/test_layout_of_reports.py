@@ -40,6 +40,7 @@ def test_a_reports_key_is_as_documented() -> None:
         "shop/reports/database/shop/20261121T040000Z-no-backup.md",
         "shop/manifests/database/shop/20261121T040000Z-no-backup.json",
         "shop/reports/database/20261121T040000Z-no-backup.json",
+        "shop/reports/database/%FF/20261121T040000Z-no-backup.json",
     ],
 )
 def test_a_key_of_another_shape_is_no_report(key: str) -> None:

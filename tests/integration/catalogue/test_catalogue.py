@@ -125,12 +125,13 @@ def test_manifests_that_contradict_each_other_are_not_good(shelf: Any) -> None:
 
 def test_a_stranger_among_the_manifests_is_reported(shelf: Any) -> None:
     shelf.backup(1)
-    for key in ("shop/manifests/database/shop/notes.txt", "shop/manifests/database/%73hop/20261121T031500Z-00000000.json"):
+    strangers = ("shop/notes.txt", "%73hop/20261121T031500Z-00000000.json", "%FF/20261121T031500Z-00000000.json")
+    for key in (f"shop/manifests/database/{stranger}" for stranger in strangers):
         shelf.repositories["here"].put(key, b"hello")
     catalogue = load(shelf)
     assert len(catalogue.backups) == 1
     assert all("not a manifest's name" in broken.reason for broken in catalogue.broken)
-    assert len(catalogue.broken) == 2
+    assert len(catalogue.broken) == 3
 
 
 def test_signatures_are_held_against_the_given_keys(shelf: Any, tmp_path: Path) -> None:
