@@ -19,9 +19,10 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill_history import Drilled
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError, ObjectMissing, RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
-from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest, format_moment
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import parse_public_keys, verify
+from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
 __all__ = ["Backup", "Broken", "Catalogue"]
 

@@ -13,9 +13,9 @@ from typing import Any, Union
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
-from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import format_moment
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import DrillReport
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
 __all__ = ["Drilled", "last_drills"]
 

@@ -16,26 +16,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.lifeboat.postgres.plugins.module_utils import strict
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
 
-__all__ = ["SCHEMA", "Artifact", "Manifest", "Volume", "format_moment", "parse_moment"]
+__all__ = ["SCHEMA", "Artifact", "Manifest", "Volume"]
 
 SCHEMA = 1
 ROLES = ("dump", "evidence", "instructions")
-
-
-def format_moment(moment: dt.datetime) -> str:
-    """A moment as ISO 8601 in UTC with microseconds, `Z` at the end."""
-    return moment.astimezone(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def parse_moment(text: str) -> dt.datetime:
-    """The inverse of `format_moment`; raises `ManifestError`."""
-    try:
-        return dt.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=dt.timezone.utc)
-    except (ValueError, TypeError):
-        raise ManifestError(f"{text!r} is not a moment in UTC") from None
 
 
 @dataclass(frozen=True)
@@ -114,7 +102,7 @@ class Manifest:
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
             if isinstance(value, dt.datetime):
-                value = format_moment(value)
+                value = strict.format_moment(value)
             elif item.name == "artifacts":
                 value = [dataclasses.asdict(artifact) for artifact in value]
             elif isinstance(value, tuple):
@@ -143,95 +131,46 @@ class Manifest:
             raise ManifestError("the manifest is not a JSON object", where)
         schema = document.pop("schema", None)
         if schema != SCHEMA:
-            raise ManifestError(
-                f"the manifest has schema {schema!r}, this version reads {SCHEMA}", where, "Use a newer lifeboat.postgres."
-            )
+            raise ManifestError(f"the manifest has schema {schema!r}, this version reads {SCHEMA}", where, "Use a newer lifeboat.postgres.")
         try:
-            return cls(**_fields(cls, document, _READERS))
-        except ManifestError as error:
-            raise ManifestError(error.what, where) from None
+            return strict.fields(cls, document, _READERS)
+        except ValueError as error:
+            raise ManifestError(f"the manifest cannot be read: {error}", where, "It was altered; use another repository.") from None
 
 
 def _dump(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, sort_keys=True, indent=2, ensure_ascii=True).encode() + b"\n"
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ManifestError(f"expected text, found {value!r}")
-    return value
-
-
-def _count(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ManifestError(f"expected a whole number, found {value!r}")
-    return value
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(_text(item) for item in _sequence(value))
-
-
-def _sequence(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise ManifestError(f"expected a list, found {value!r}")
-    return value
-
-
 def _sha256(value: Any) -> str:
-    text = _text(value)
+    text = strict.text(value)
     if len(text) != 64 or set(text) - set("0123456789abcdef"):
-        raise ManifestError(f"expected a SHA-256 in hexadecimal, found {text!r}")
+        raise ValueError(f"expected a SHA-256 in hexadecimal, found {text!r}")
     return text
 
 
-def _reasons(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise ManifestError(f"expected a mapping, found {value!r}")
-    return {_text(key): _text(reason) for key, reason in value.items()}
-
-
-def _volume(value: Any) -> Volume:
-    return Volume(**_fields(Volume, value, _READERS))
+_VOLUME = strict.nested(Volume, {"size_bytes": strict.count, "sha256": _sha256})
+_ARTIFACT = strict.nested(
+    Artifact, {"role": strict.one_of(ROLES), "size_bytes": strict.count, "sha256": _sha256, "volumes": strict.tuple_of(_VOLUME)}
+)
 
 
 def _artifact(value: Any) -> Artifact:
-    artifact = Artifact(**_fields(Artifact, value, {**_READERS, "volumes": lambda v: tuple(_volume(i) for i in _sequence(v))}))
-    if artifact.role not in ROLES:
-        raise ManifestError(f"artifact {artifact.name!r} has the unknown role {artifact.role!r}")
+    artifact = _ARTIFACT(value)
     if sum(volume.size_bytes for volume in artifact.volumes) != artifact.size_bytes:
-        raise ManifestError(f"the volumes of {artifact.name!r} do not add up to its size")
+        raise ValueError(f"the volumes of {artifact.name!r} do not add up to its size")
     return artifact
 
 
-_READERS: dict[str, Any] = {
-    "started_at": parse_moment,
-    "snapshot_at": parse_moment,
-    "finished_at": parse_moment,
-    "server_version_num": _count,
-    "database_bytes": _count,
-    "plain_bytes": _count,
-    "size_bytes": _count,
-    "sha256": _sha256,
-    "recipients": _texts,
-    "notes": _texts,
-    "artifacts": lambda value: tuple(_artifact(item) for item in _sequence(value)),
-    "repositories": _reasons,
+_READERS: dict[str, strict.Reader] = {
+    "started_at": strict.moment,
+    "snapshot_at": strict.moment,
+    "finished_at": strict.moment,
+    "server_version_num": strict.count,
+    "database_bytes": strict.count,
+    "plain_bytes": strict.count,
+    "recipients": strict.tuple_of(strict.text),
+    "notes": strict.tuple_of(strict.text),
+    "artifacts": strict.tuple_of(_artifact),
+    "repositories": strict.mapping(strict.text),
 }
-
-
-def _fields(cls: type, document: Any, readers: Mapping[str, Any]) -> dict[str, Any]:
-    """The constructor's arguments, each read by its reader; missing and surplus fields are refused."""
-    if not isinstance(document, dict):
-        raise ManifestError(f"expected a JSON object, found {document!r}")
-    names = {item.name for item in dataclasses.fields(cls)}
-    surplus, missing = sorted(set(document) - names), sorted(names - set(document))
-    if surplus or missing:
-        raise ManifestError(f"fields missing: {missing}, not known: {surplus}")
-    values = {}
-    for name in names:
-        try:
-            values[name] = readers.get(name, _text)(document[name])
-        except ManifestError as error:
-            raise ManifestError(f"field {name!r}: {error.what}") from None
-    return values

@@ -14,13 +14,11 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import parse_moment
-
-__all__ = ["boolean", "count", "fields", "mapping", "moment", "nested", "number", "one_of", "optional", "text", "tuple_of"]
+__all__ = ["boolean", "count", "fields", "format_moment", "mapping", "moment", "nested", "number", "one_of", "optional", "text", "tuple_of"]
 
 T = TypeVar("T")
 Reader = Callable[[Any], Any]
+_MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def fields(cls: type[T], document: Any, readers: Mapping[str, Reader]) -> T:
@@ -67,11 +65,16 @@ def number(value: Any) -> float:
 
 
 def moment(value: Any) -> dt.datetime:
-    """The inverse of `manifest.format_moment`."""
+    """The inverse of `format_moment`."""
     try:
-        return parse_moment(value)
-    except ManifestError as error:
-        raise ValueError(error.what) from None
+        return dt.datetime.strptime(value, _MOMENT).replace(tzinfo=dt.timezone.utc)
+    except (ValueError, TypeError):
+        raise ValueError(f"{_shown(value)} is not a moment in UTC") from None
+
+
+def format_moment(value: dt.datetime) -> str:
+    """A moment as documents write it: ISO 8601 in UTC with microseconds, `Z` at the end."""
+    return value.astimezone(dt.timezone.utc).strftime(_MOMENT)
 
 
 def one_of(choices: Collection[str]) -> Reader:

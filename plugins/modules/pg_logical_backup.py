@@ -162,7 +162,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 backup_id:
-  description: The backup that was taken, or with RV(changed=false) the young one that made another one needless.
+  description: The backup that was taken, or with C(changed=false) the young one that made another one needless.
   returned: success, except in check mode when a backup would be taken
   type: str
   sample: 20261121T031500Z-1a2b3c4d

@@ -10,8 +10,9 @@ import json
 from typing import Any
 
 import pytest
+from ansible_collections.lifeboat.postgres.plugins.module_utils import strict
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest, Volume, parse_moment
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest, Volume
 from support.backups import manifest_for, new_ref
 
 DIGEST = hashlib.sha256(b"x").hexdigest()
@@ -55,12 +56,15 @@ def altered(manifest: Manifest, **changes: Any) -> bytes:
         ({"snapshot_at": "yesterday"}, "'snapshot_at': 'yesterday' is not a moment"),
         ({"artifacts": [{"name": "a"}]}, "'artifacts': fields missing"),
         ({"artifacts": {}}, "'artifacts': expected a list"),
-        ({"repositories": []}, "'repositories': expected a mapping"),
+        ({"repositories": []}, "'repositories': expected a JSON object"),
         (
             {"artifacts": [{"name": "a", "role": "dump", "size_bytes": 9, "sha256": DIGEST, "volumes": []}]},
             "the volumes of 'a' do not add up",
         ),
-        ({"artifacts": [{"name": "a", "role": "tea", "size_bytes": 0, "sha256": DIGEST, "volumes": []}]}, "unknown role 'tea'"),
+        (
+            {"artifacts": [{"name": "a", "role": "tea", "size_bytes": 0, "sha256": DIGEST, "volumes": []}]},
+            "expected one of dump, evidence, instructions, found 'tea'",
+        ),
         ({"artifacts": [{"name": "a", "role": "dump", "size_bytes": 0, "sha256": "beef", "volumes": []}]}, "expected a SHA-256"),
     ],
 )
@@ -91,4 +95,4 @@ def test_a_role_that_is_not_there_is_named(manifest: Manifest) -> None:
 
 
 def test_moments_are_utc() -> None:
-    assert parse_moment("2026-11-21T03:15:00.250000Z").isoformat() == "2026-11-21T03:15:00.250000+00:00"
+    assert strict.moment("2026-11-21T03:15:00.250000Z").isoformat() == "2026-11-21T03:15:00.250000+00:00"

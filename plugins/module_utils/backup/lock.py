@@ -18,8 +18,8 @@ from pathlib import Path
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, Locked
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import encode_name
-from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import format_moment
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import host_name, now
+from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
 __all__ = ["default_lock_dir", "host_lock"]
 

@@ -25,7 +25,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.collect import Collector
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import Evidence
-from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest, format_moment
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import Counter, Pipeline, ProcessStage
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.advisory import advisory_lock
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import open_connection, server_facts
@@ -35,6 +35,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapsho
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import VERSION, host_id, host_name, now
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import sign
+from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
 __all__ = ["KIND", "LogicalBackup", "back_up", "newest_everywhere", "run"]
 

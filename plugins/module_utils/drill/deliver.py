@@ -12,8 +12,8 @@ from pathlib import Path
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.report.markdown import render
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import DrillReport
+from ansible_collections.lifeboat.postgres.plugins.module_utils.report.markdown import render
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 
 __all__ = ["deliver"]

@@ -18,10 +18,10 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.fetch impo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.target import Programs, rehearse_isolation, require_isolation
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DrillRefused
-from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import format_moment
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.factory import opener
+from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
 __all__ = ["Prepared", "look_before", "open_repositories", "rehearse"]
 

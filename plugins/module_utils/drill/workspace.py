@@ -32,9 +32,9 @@ from typing import Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.account import Account
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, DrillRefused
-from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import format_moment
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.cluster import check_socket_directory
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import host_id, host_name, now
+from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
 __all__ = ["DRILL_VARIABLE", "MARKER", "Workspace", "check_work_dir", "drills_in", "work_dir_locked"]
 

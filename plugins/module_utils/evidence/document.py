@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import strict
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import EvidenceError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import format_moment
+from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
 __all__ = ["SCHEMA", "Collation", "Evidence", "LargeObjects", "QueryRows", "SequencePosition", "TableRows"]
 
@@ -119,7 +119,8 @@ class Evidence:
         """What the operator should know at backup time: what was not recorded, and why."""
         notes = [f"evidence: {what} was not recorded: {why}" for what, why in self.missing.items()]
         if self.uncounted:
-            notes.append(f"evidence: {len(self.uncounted)} tables were not counted within the budget")
+            were = "table was" if len(self.uncounted) == 1 else "tables were"
+            notes.append(f"evidence: {len(self.uncounted)} {were} not counted in the time allowed")
         return tuple(notes)
 
     def to_bytes(self) -> bytes:

@@ -18,7 +18,7 @@ from typing import Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils import strict
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import PASSED, VERDICTS, CheckResult
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import format_moment
+from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import duration
 
 __all__ = ["SCHEMA", "DrillReport", "Isolation", "Objective", "Phase", "Teardown", "judge_objective"]

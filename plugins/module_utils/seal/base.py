@@ -12,11 +12,11 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import St
 __all__ = ["DamagedSeal", "Opener", "Sealer", "WrongIdentity"]
 
 
-class WrongIdentity(SealError):  # noqa: N818 - like all of errors.py, named as the operator would
+class WrongIdentity(SealError):
     """The identity is a good one, but not one that this was sealed for."""
 
 
-class DamagedSeal(SealError):  # noqa: N818
+class DamagedSeal(SealError):
     """The sealed bytes were altered or cut. `in_header`: before it could be told whether the identity fits."""
 
     def __init__(self, what: str, where: str = "", next_step: str = "", in_header: bool = False) -> None:

@@ -102,7 +102,7 @@ def test_check_mode_predicts_and_writes_nothing(given: Given, tmp_path: Path) ->
 
 
 def test_check_mode_says_what_the_run_would_say(given: Given) -> None:
-    with pytest.raises(DatabaseError, match="there is no database .nowhere."):
+    with pytest.raises(DatabaseError, match="there is no database"):
         run(given(login_db="nowhere"), check_mode=True)
 
 
