@@ -89,3 +89,14 @@ def test_an_ignored_finding_of_ansible_test_has_a_reason() -> None:
     for file in (CHECKOUT / "tests" / "sanity").glob("ignore-*.txt"):
         for line in file.read_text(encoding="utf-8").splitlines():
             assert re.search(r" # \S+ \S+", line), f"{file.name}: {line}"
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    lost = [
+        f"{page.relative_to(CHECKOUT)}: {link}"
+        for page in project_files()
+        if page.suffix == ".md"
+        for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+        if "://" not in link and not (page.parent / link).exists()
+    ]
+    assert lost == []
