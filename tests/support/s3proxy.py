@@ -172,7 +172,7 @@ class S3Proxy:
                         return rule.action
         return None
 
-    def forward(self, handler: _Handler, body: bytes | bytearray) -> Answer:
+    def forward(self, handler: _Handler, body: bytes) -> Answer:
         connection = http.client.HTTPConnection(self._upstream, timeout=30)
         try:
             connection.putrequest(handler.command, handler.path, skip_host=True, skip_accept_encoding=True)
@@ -211,8 +211,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         action = self.owner.decide(self)
         length = int(self.headers.get("Content-Length") or 0)
         if isinstance(action, Damage):
-            body: bytes | bytearray = bytearray(self.rfile.read(length))
-            body[length // 2] ^= 1
+            body = self.rfile.read(length)
+            body = body[: length // 2] + bytes([body[length // 2] ^ 1]) + body[length // 2 + 1 :]
         elif isinstance(action, Slow):
             body = self._read_slowly(length, action.bytes_per_second)
         elif isinstance(action, Cut) and action.after_bytes is not None:

@@ -113,7 +113,7 @@ class PosixRepository(Repository):
                     sync_directory(parent)
             except (FileNotFoundError, IsADirectoryError):
                 raise self._missing(key) from None
-        self._remove_empty(directories)
+        self.remove_empty(directories)
 
     def capabilities(self, probe_prefix: str) -> Capabilities:
         if not self.can_write(probe_prefix):
@@ -147,7 +147,6 @@ class PosixRepository(Repository):
             upload.confirm()
         finally:
             upload.abort()
-            self._remove_empty(split_key(key)[0])
         return True
 
     def description(self) -> dict[str, str]:
@@ -198,7 +197,7 @@ class PosixRepository(Repository):
             return None
         return ObjectInfo(key, status.st_size, dt.datetime.fromtimestamp(status.st_mtime, dt.timezone.utc))
 
-    def _remove_empty(self, directories: tuple[str, ...]) -> None:
+    def remove_empty(self, directories: tuple[str, ...]) -> None:
         """Remove directories that hold nothing any more, innermost first; one that holds something ends it."""
         with contextlib.suppress(OSError, RepositoryError):
             for depth in range(len(directories), 0, -1):

@@ -57,7 +57,8 @@ def split_key(key: str) -> tuple[tuple[str, ...], str]:
 def directory(root: str, components: Sequence[str], create: bool = False) -> Iterator[int]:
     """A file descriptor of the directory `components` below `root`; with `create`, missing ones are made durably (0700).
 
-    Raises `FileNotFoundError` for a missing one, `UnsafeName` for a link, `RepositoryError` when the root itself is
+    Raises `FileNotFoundError` for a missing one (with `create`: for one that another run removed just now, when it was
+    empty; then try again), `UnsafeName` for a link, `RepositoryError` when the root itself is
     missing: a root is never made, because a missing one is more often a disk that is not mounted.
     """
     descriptor = _open_root(root)
@@ -118,20 +119,18 @@ def _open_root(root: str) -> int:
 
 
 def _open_component(parent: int, component: str, path: str, create: bool) -> int:
-    for _attempt in range(10):
-        try:
-            return os.open(component, _DIRECTORY_FLAGS, dir_fd=parent)
-        except FileNotFoundError:
-            if not create:
-                raise
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                raise _not_a_directory(parent, component, path) from None
+    try:
+        return os.open(component, _DIRECTORY_FLAGS, dir_fd=parent)
+    except FileNotFoundError:
+        if not create:
             raise
-        # Another run may make it, or the pruner remove it again while it is empty, at this same moment.
-        with contextlib.suppress(FileExistsError):
-            _make_directory(parent, component)
-    raise RepositoryError("a directory keeps vanishing while it is created", path, "Is something else cleaning up there?")
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise _not_a_directory(parent, component, path, create) from None
+        raise
+    with contextlib.suppress(FileExistsError):  # another run makes it at this same moment
+        _make_directory(parent, component)
+    return os.open(component, _DIRECTORY_FLAGS, dir_fd=parent)
 
 
 def _make_directory(parent: int, component: str) -> None:
@@ -144,11 +143,10 @@ def _make_directory(parent: int, component: str) -> None:
     sync_directory(parent)
 
 
-def _not_a_directory(parent: int, component: str, path: str) -> RepositoryError:
-    try:
-        is_link = stat.S_ISLNK(os.stat(component, dir_fd=parent, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        is_link = False
-    if is_link:
-        return link_inside(path)
-    return RepositoryError("a file lies where the repository needs a directory", path, "Move it away.")
+def _not_a_directory(parent: int, component: str, path: str, create: bool) -> Exception:
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISLNK(os.stat(component, dir_fd=parent, follow_symlinks=False).st_mode):
+            return link_inside(path)
+        if create:
+            return RepositoryError("a file lies where the repository needs a directory", path, "Move it away.")
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)

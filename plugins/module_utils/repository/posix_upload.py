@@ -30,6 +30,8 @@ __all__ = ["TEMPORARY_PREFIX", "PosixUpload"]
 TEMPORARY_PREFIX = ".lifeboat-unfinished-"
 """What an upload is called until it is published; what a killed run leaves, and the pruner removes."""
 
+_CREATE_ATTEMPTS = 100
+
 
 class PosixUpload(Upload):
     """A hidden file beside its place. Open only until `confirm`, so that many unpublished volumes need no open files."""
@@ -97,20 +99,20 @@ class PosixUpload(Upload):
             self._close()
             with directory(self._repository.root, self._directories) as parent:
                 os.unlink(self._temporary, dir_fd=parent)
+            self._repository.remove_empty(self._directories)
 
     def _create(self) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        for attempt in range(10):
-            with directory(self._repository.root, self._directories, create=True) as parent:
-                try:
+        for attempt in range(1, _CREATE_ATTEMPTS + 1):
+            try:
+                with directory(self._repository.root, self._directories, create=True) as parent:
                     descriptor = os.open(self._temporary, flags, FILE_MODE, dir_fd=parent)
-                except FileNotFoundError:
-                    # The directory was empty, and another run removed it at this very moment.
-                    if attempt < 9:
-                        continue
+                set_mode(descriptor, FILE_MODE)
+                return descriptor
+            except FileNotFoundError:
+                # A directory was empty, and another run removed it at this very moment.
+                if attempt == _CREATE_ATTEMPTS:
                     raise
-            set_mode(descriptor, FILE_MODE)
-            return descriptor
         raise AssertionError("unreachable")
 
     def _open_descriptor(self) -> int:

@@ -7,7 +7,6 @@ botocore's own retries are off: they know neither a total deadline nor an upload
 
 from __future__ import annotations
 
-import io
 import os
 import random
 import threading
@@ -124,9 +123,6 @@ class S3Client:
     def _once(self, operation: str, doing: str, key: str | None, parameters: dict[str, Any]) -> Answer:
         if key is not None:
             parameters = {**parameters, "Key": self.options.prefix + key}
-        body = parameters.get("Body")
-        if isinstance(body, io.IOBase):
-            body.seek(0)
         try:
             boto = self._connected()
             answer: dict[str, Any] = getattr(boto, operation)(Bucket=self.options.bucket, **parameters)

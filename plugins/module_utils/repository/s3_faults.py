@@ -139,10 +139,11 @@ def _answered(response: dict[str, Any], operation: str, doing: str, place: str, 
     elif code in _REFUSED:
         kind = ObjectMissing if code in ("NoSuchKey", "NoSuchVersion") else RepositoryError
         what, next_step = _REFUSED[code][0].format(bucket=options.bucket), _REFUSED[code][1]
-    elif "ObjectLock" in message.replace(" ", ""):
+    elif "worm protected" in message.lower() or (code in _DENIED and "object lock" in message.lower()):
+        kind = AccessDenied
+        what, next_step = "object lock protects this version", "It can go when its retention has passed."
+    elif "objectlock" in message.replace(" ", "").lower():
         what, next_step = "the bucket does not take object locks", "Create it with object lock enabled, or set object_lock: none."
-        if code in _DENIED:
-            kind, what, next_step = AccessDenied, "object lock protects this version", "It can go when its retention has passed."
     elif code in _DENIED:
         kind = AccessDenied
         wanted = _PERMISSIONS.get(operation, operation)

@@ -95,8 +95,8 @@ def parse_s3(name: str, spec: Mapping[str, Any]) -> S3Options:
             "That much is held in memory during an upload: lower one of the two.",
         )
     object_lock: str = options.choice(spec, "object_lock", where, ("none", "governance", "compliance"), "none")
-    object_lock_days: int = options.integer(spec, "object_lock_days", where, 0, minimum=1, maximum=36_500)
-    if (object_lock == "none") != (object_lock_days == 0):
+    object_lock_days: int | None = options.integer(spec, "object_lock_days", where, None, minimum=1, maximum=36_500)
+    if (object_lock == "none") != (object_lock_days is None):
         raise ConfigurationError("object_lock and object_lock_days belong together", where, "Give both, or neither.")
     return S3Options(
         name=name,
@@ -114,7 +114,7 @@ def parse_s3(name: str, spec: Mapping[str, Any]) -> S3Options:
         part_bytes=part_bytes,
         max_threads=max_threads,
         object_lock=object_lock,
-        object_lock_days=object_lock_days,
+        object_lock_days=object_lock_days or 0,
     )
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import os
 import subprocess
@@ -29,7 +30,7 @@ MIB = 1024 * 1024
 
 
 def detail(capabilities: Any, name: str) -> str:
-    return dict(capabilities.detail)[name]
+    return str(dict(capabilities.detail)[name])
 
 
 class TestCapabilities:
@@ -168,3 +169,24 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 def tomorrow() -> dt.datetime:
     return dt.datetime.now(dt.timezone.utc) + dt.timedelta(days=1)
+
+
+def test_an_older_botocore_sends_conditions_all_the_same(versity_bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian 12 and RHEL 9 have one from before 1.35, whose models do not know If-None-Match."""
+    from botocore.loaders import Loader
+
+    real = Loader.load_service_model
+
+    def older(self: Loader, service_name: str, type_name: str, api_version: str | None = None) -> Any:
+        model = copy.deepcopy(real(self, service_name, type_name, api_version))
+        for shape in ("PutObjectRequest", "CompleteMultipartUploadRequest"):
+            model.get("shapes", {}).get(shape, {"members": {}})["members"].pop("IfNoneMatch", None)
+        return model
+
+    monkeypatch.setattr(Loader, "load_service_model", older)
+    repository: Any = open_repository("offsite", versity_bucket.spec())
+    assert repository.capabilities("probe/").no_clobber
+    repository.put("large", b"1" * 6 * MIB)
+    assert repository.conditional
+    members = repository.client._boto.meta.service_model.operation_model("PutObject").input_shape.members
+    assert "IfNoneMatch" not in members

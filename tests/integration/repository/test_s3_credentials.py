@@ -23,7 +23,7 @@ WRITER = ("s3:PutObject", "s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"
 
 
 def detail(capabilities: Any, name: str) -> str:
-    return dict(capabilities.detail)[name]
+    return str(dict(capabilities.detail)[name])
 
 
 class TestCredentials:
