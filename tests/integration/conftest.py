@@ -5,5 +5,6 @@
 from __future__ import annotations
 
 from support.clusters import postgres, postgres15, postgres18
+from support.roundtrip import pair
 
-__all__ = ["postgres", "postgres15", "postgres18"]
+__all__ = ["pair", "postgres", "postgres15", "postgres18"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check, CheckResult
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.collect import Collector
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.compare import compare
@@ -34,6 +35,14 @@ class Pair:
 
     production: Server
     target: Server
+
+
+@pytest.fixture(scope="session", params=[15, 18], ids=["pg15", "pg18"])
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    """Each of the two major versions in turn."""
+    production = request.getfixturevalue(f"postgres{request.param}")
+    with Server(request.param) as target:
+        yield Pair(production, target)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def _after_type(tokens: list[str], position: int) -> int:
     position += 1
     while at(0).lower() in _MORE_WORDS.get(first, ()):
         position += 1
-    if at(0) == "(" and re.fullmatch(r"-?\d+", at(1)):
+    if at(0) == "(":  # nothing else can follow a cast so closely
         while at(0) not in (")", ""):
             position += 1
         position += 1

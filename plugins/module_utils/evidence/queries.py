@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import EvidenceError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import QueryRows
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.search_path import use_database_search_path
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -21,7 +22,7 @@ _BATCH = 50
 
 
 def query_rows(connection: Connection[Any], name: str, query: str) -> QueryRows:
-    """The rows of one SELECT in this (read-only) transaction, with `search_path` at `pg_catalog`.
+    """The rows of one SELECT in this (read-only) transaction; names are looked up along the database's own `search_path`.
 
     It runs as a cursor, so it is one statement that can neither write nor end the transaction. Raises `EvidenceError`
     when there are more than `MOST_ROWS` rows or `MOST_BYTES`, `psycopg.Error` for whatever PostgreSQL says.
@@ -30,6 +31,7 @@ def query_rows(connection: Connection[Any], name: str, query: str) -> QueryRows:
     rows: list[tuple[str | None, ...]] = []
     size_bytes = 0
     with connection.transaction(force_rollback=True), connection.cursor(name="lifeboat_evidence") as cursor:
+        use_database_search_path(connection)
         cursor.execute(text)
         columns = tuple(column.name for column in cursor.description or ())
         while True:

@@ -144,10 +144,10 @@ def test_tables_that_come_and_go_meanwhile_do_not_disturb(postgres: Server, dbna
 def test_timeouts_of_the_role_do_not_end_the_session_that_holds_it(postgres: Server, dbname: str) -> None:
     with postgres.role("hurried", "LOGIN SUPERUSER"):
         for name in ("idle_in_transaction_session_timeout", "statement_timeout", "idle_session_timeout", "lock_timeout"):
-            postgres.execute(f"ALTER ROLE hurried SET {name} = '20ms'")
+            postgres.execute(f"ALTER ROLE hurried SET {name} = '500ms'")
         postgres.execute("CREATE TABLE t (n int)", dbname)
         login = postgres.login(dbname, "hurried")
         with open_connection(login, application_name="a") as holder, exported_snapshot(holder) as snapshot:
             with _reader(postgres, dbname, snapshot.id, "hurried") as reader:
-                reader.execute("SELECT pg_sleep(0.2)")
+                reader.execute("SELECT pg_sleep(0.8)")
             assert holder.execute("SELECT 1").fetchone() == (1,)
