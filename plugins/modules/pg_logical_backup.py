@@ -56,7 +56,7 @@ options:
   evidence_queries:
     description:
       - Queries whose rows are recorded in the dump's snapshot, and have to come out the same after the restore.
-      - They run read only, with C(search_path) set to C(pg_catalog), so name tables with their schema. Let them order their rows.
+      - They run read only, and look names up along the database's own C(search_path). Let them order their rows.
     type: list
     elements: dict
     suboptions:

@@ -15,6 +15,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils import expressio
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options as take
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, Check, CheckResult, Restored
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.search_path import use_database_search_path
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import shortened
 
 if TYPE_CHECKING:
@@ -74,16 +75,7 @@ def query_rows(conn: Connection[Any], query: str) -> tuple[list[str], list[tuple
     a cursor, so it is one statement and can neither write nor end the transaction. No setting is left behind.
     """
     with conn.transaction(force_rollback=True):
-        conn.execute(
-            """
-            SELECT pg_catalog.set_config('search_path', coalesce((
-                SELECT pg_catalog.substr(entry, 13)
-                FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) AS entry
-                WHERE s.setrole = 0 AND entry LIKE 'search\\_path=%'
-                  AND s.setdatabase = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-            ), '"$user", public'), true)
-            """
-        )
+        use_database_search_path(conn)
         with conn.cursor(name="lifeboat_query") as cursor:
             cursor.execute(query.encode())
             columns = [column.name for column in cursor.description or ()]

@@ -191,6 +191,17 @@ def test_a_wrong_option_is_answered_in_one_sentence_before_anything_runs(given: 
     assert "\n" not in str(caught.value)
 
 
+def test_a_named_query_looks_names_up_as_the_application_does(
+    given: Given, places: dict[str, Any], postgres: Server, shop: str, identity: Identity, tmp_path: Path
+) -> None:
+    postgres.execute(f"CREATE SCHEMA erp; ALTER TABLE orders SET SCHEMA erp; ALTER DATABASE {shop} SET search_path = erp, public", shop)
+    result = run(given(evidence_queries=[{"name": "turnover", "query": "SELECT sum(total_cents) AS cents FROM orders"}]))
+    assert not any("turnover" in warning for warning in result["warnings"])
+    manifest = manifest_of(places["here"], result["backup_id"], shop)
+    evidence = json.loads(opened(tmp_path / "here", manifest, "evidence", identity))
+    assert evidence["queries"]["turnover"]["rows"] == [[str(20000 * 20001 // 2)]]
+
+
 def test_a_named_query_that_fails_costs_the_evidence_not_the_backup_and_is_said(given: Given, places: dict[str, Any]) -> None:
     result = run(given(evidence_queries=[{"name": "turnover", "query": "SELECT nothing FROM public.nowhere"}]))
     assert any("turnover" in warning and "nowhere" in warning for warning in result["warnings"])
