@@ -140,19 +140,28 @@ def readable_programs(programs: Path, account: Account, root: Path) -> Path:
     """`programs` where the account can run them, else a copy of their whole installation below `root`."""
     if not (programs / "postgres").exists():
         raise DemoError(f"{programs} holds no program postgres")
-    if account.is_own or can_run(programs / "postgres", account):
+    if account.is_own or can_run(programs, account):
         return programs
-    copy = root / "postgresql"
-    shutil.copytree(programs.parent, copy, symlinks=True, ignore=shutil.ignore_patterns("include", "doc"))
-    if not can_run(copy / "bin" / "postgres", account):
-        raise DemoError(f"user {account.name} cannot run {copy / 'bin' / 'postgres'}: is {root.parent} mounted noexec?")
+    installation = programs.parent
+    copy = root / "programs" / installation.parent.name / installation.name
+    shutil.copytree(installation, copy, symlinks=True, ignore=shutil.ignore_patterns("include", "doc"))
+    # A wheel's programs look for their libraries in <package>.libs beside the package.
+    libraries = installation.parent.with_name(f"{installation.parent.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, copy.parent.with_name(libraries.name), symlinks=True)
+    if not can_run(copy / "bin", account):
+        raise DemoError(f"user {account.name} cannot run the programs in {copy / 'bin'}: is {root.parent} mounted noexec?")
     return copy / "bin"
 
 
-def can_run(program: Path, account: Account) -> bool:
-    """Whether the account can start the program, found by trying."""
-    command = [str(program), "--version"]
-    try:
-        return subprocess.run(command, capture_output=True, cwd="/", check=False, **account.popen_options()).returncode == 0  # type: ignore[call-overload]
-    except OSError:
-        return False
+def can_run(programs: Path, account: Account) -> bool:
+    """Whether the account can start the server and a client with all their libraries, found by trying."""
+    for name in ("postgres", "pg_dump"):
+        command = [str(programs / name), "--version"]
+        try:
+            done = subprocess.run(command, capture_output=True, cwd="/", check=False, **account.popen_options())  # type: ignore[call-overload]
+        except OSError:
+            return False
+        if done.returncode:
+            return False
+    return True

@@ -32,8 +32,8 @@ THINGS = "lantern kettle rope compass anchor blanket whistle flare oar bucket th
 KINDS = "brass sturdy folding waterproof orange spare nautical pocket heavy silent"
 
 
-def load(production: Production, master_key: bytes) -> int:
-    """Create the database `shop`, its owner and its rows; returns how many rows there are."""
+def load(production: Production, master_key: bytes) -> tuple[int, bool]:
+    """Create the database `shop`, its owner and its rows; returns how many rows there are, and whether it has vectors."""
     production.add_role(DATABASE, "")
     with production.connect("postgres") as connection:
         connection.execute(f"CREATE DATABASE {DATABASE} OWNER {DATABASE} TEMPLATE template0")
@@ -53,7 +53,7 @@ def load(production: Production, master_key: bytes) -> int:
         _run(connection, second if vector else without_vector(second))
         connection.execute("RESET ROLE")
         connection.execute("ANALYZE")
-        return count_rows(connection)
+        return count_rows(connection), vector
 
 
 def add_backup_role(production: Production, name: str) -> None:

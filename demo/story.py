@@ -87,11 +87,11 @@ def _servers(place: Place, progress: Progress) -> Iterator[Plan]:
                 version = connection.execute("SHOW server_version").fetchone()[0]  # type: ignore[index]
             found.append(f"version {version} as user {place.account.name}, listening on a private socket only")
         with progress.step("production", "load the shop") as found:
-            rows = shop.load(production, keys.master_key_file.read_bytes())
+            rows, vector = shop.load(production, keys.master_key_file.read_bytes())
             shop.add_backup_role(production, BACKUP_ROLE)
             (place.root / "keys" / "lifeboat.password").write_text(production.passwords[BACKUP_ROLE])
             (place.root / "keys" / "lifeboat.password").chmod(0o600)
-            found.append(f"{rows:,} rows")
+            found.append(f"{rows:,} rows" + ("" if vector else ", with text in place of vectors: this PostgreSQL has no pgvector"))
         with progress.step("offsite", "start an S3 store") as found:
             store.start()
             reader.start()

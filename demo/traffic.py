@@ -33,8 +33,8 @@ class Traffic:
         self._stop = threading.Event()
         self._faults: list[BaseException] = []
         self.done: collections.Counter[str] = collections.Counter()
-        jobs = [self._sell] * sellers + [self._keep_house]
-        self._threads = [threading.Thread(target=self._work, args=(job, seed), daemon=True) for seed, job in enumerate(jobs)]
+        jobs = [(self._sell, 0.01)] * sellers + [(self._keep_house, 0.08)]
+        self._threads = [threading.Thread(target=self._work, args=(*job, seed), daemon=True) for seed, job in enumerate(jobs)]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -52,14 +52,14 @@ class Traffic:
         """What was done, in one line."""
         return ", ".join(f"{count:,} {what}" for what, count in sorted(self.done.items()))
 
-    def _work(self, job: Any, seed: int) -> None:
+    def _work(self, job: Any, pause: float, seed: int) -> None:
         import psycopg
 
         source = random.Random(seed)
         try:
             with self._production.connect(shop.DATABASE, shop.DATABASE) as connection:
                 connection.execute("SET lock_timeout = '200ms'")
-                while not self._stop.wait(source.uniform(0.002, 0.02)):
+                while not self._stop.wait(pause * source.uniform(0.5, 1.5)):
                     with contextlib.suppress(psycopg.errors.LockNotAvailable):
                         job(connection, source)
         except Exception as fault:  # noqa: BLE001 - reported by the thread that started the traffic

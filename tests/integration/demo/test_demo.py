@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -95,8 +96,22 @@ def temporary() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def stage(temporary: Path) -> Iterator[Stage]:
+    """A stage that every user can read."""
+    with _stage(temporary, 0o755) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def private_stage(temporary: Path) -> Iterator[Stage]:
+    """A stage that only we can read, as a checkout below /root is."""
+    with _stage(temporary, 0o700) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def _stage(temporary: Path, mode: int) -> Iterator[Stage]:
     root = Path(tempfile.mkdtemp(prefix="demo-stage-", dir="/tmp"))
-    root.chmod(0o755)
+    root.chmod(mode)
     try:
         python = _readable_python(root)
         collection = root / "collections" / "ansible_collections" / "lifeboat" / "postgres"
@@ -119,10 +134,10 @@ def stage(temporary: Path) -> Iterator[Stage]:
 
 
 @pytest.fixture(scope="module")
-def demos(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Demo]:
+def demos(stage: Stage, private_stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Demo]:
     """One demo as ourselves and, when we are root, one as an ordinary user beside it."""
     base = _open_to_all(tmp_path_factory)
-    started = {"ourselves": stage.start(base / "ourselves")}
+    started = {"ourselves": private_stage.start(base / "ourselves")}
     if os.geteuid() == 0:
         started["ordinary user"] = stage.start(base / "ordinary", NOBODY)
     return {name: demo.wait() for name, demo in started.items()}
@@ -150,6 +165,12 @@ class TestDemo:
         assert 0 < drill["rpo_seconds"] < 300
         assert drill["teardown"]["complete"] is True
         assert drill["isolation"]["isolated"] is True or "isolation" in drill["waived"]
+
+    def test_the_shop_has_all_that_makes_a_restore_hard(self, demos: dict[str, Demo], who: str) -> None:
+        found = {check["name"]: check["found"] for check in demos[who].report()["drill"]["checks"]}
+        assert "vector" in found["extensions"]
+        assert found["large objects"].startswith("1 object")
+        assert int(found["row counts"].split()[0]) > 300_000
 
     def test_pages_for_people_are_written(self, demos: dict[str, Demo], who: str) -> None:
         folder = demos[who].folder / ".demo"
