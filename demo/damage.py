@@ -71,6 +71,6 @@ def leaky_programs(bin_dir: Path, target: Path, table: str) -> Path:
 def copy_database(production: Production, source: str, target: str, statements: str) -> None:
     """A database like `source` in which somebody ran `statements`."""
     with production.connect("postgres") as connection:
-        connection.execute(f"CREATE DATABASE {target} TEMPLATE {source} STRATEGY file_copy OWNER {source}")  # type: ignore[arg-type]
+        connection.execute(f"CREATE DATABASE {target} TEMPLATE {source} STRATEGY file_copy OWNER {source}")
     with production.connect(target) as connection:
-        connection.execute(statements)  # type: ignore[arg-type]
+        connection.execute(statements)

@@ -110,7 +110,7 @@ def _add_document(connection: psycopg.Connection[Any]) -> None:
 
 
 def _copy(connection: psycopg.Connection[Any], target: str, rows: Iterator[tuple[Any, ...]]) -> None:
-    with connection.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN") as copy:  # type: ignore[arg-type]
+    with connection.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)
 
@@ -118,4 +118,4 @@ def _copy(connection: psycopg.Connection[Any], target: str, rows: Iterator[tuple
 def _run(connection: psycopg.Connection[Any], text: str) -> None:
     """A script with `:name` for the sizes; without parameters PostgreSQL takes several statements at once."""
     filled = re.sub(r"(?<!:):(customers|products|orders|events)\b", lambda found: str(SIZES[found.group(1)]), text)
-    connection.execute(filled)  # type: ignore[arg-type]
+    connection.execute(filled)
