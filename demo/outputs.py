@@ -19,7 +19,7 @@ WIDTHS = (21, 10, 10, 42, 7)
 
 def write(folder: Path, findings: Findings, seconds: float) -> None:
     """Write the reports, each whole or not at all: another demo may be writing, too."""
-    from ansible_collections.lifeboat.postgres.plugins.module_utils.report import html
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.report.html import render
 
     document: dict[str, Any] = {
         "cases": findings.cases(),
@@ -30,7 +30,7 @@ def write(folder: Path, findings: Findings, seconds: float) -> None:
     }
     folder.mkdir(exist_ok=True)
     _replace(folder / "report.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    _replace(folder / "report.html", html.render(document))
+    _replace(folder / "report.html", render(document))
     _replace(folder / "report.md", findings.drill_markdown)
 
 
