@@ -126,7 +126,8 @@ def mypy(bases: Sequence[Path], *what: str, cwd: Path | None = None) -> Callable
 
 def shell_scripts() -> list[str]:
     """The project's own shell scripts, known by their name or their first line."""
-    candidates = [path for folder in ("bin", ".ci", "demo", "bench", "tests") for path in Path(folder).rglob("*") if path.is_file()]
+    folders = ("bin", ".ci", "demo", "bench", "molecule", "tests")
+    candidates = [path for folder in folders for path in Path(folder).rglob("*") if path.is_file()]
     return sorted(str(path) for path in candidates if path.suffix == ".sh" or re.match(rb"#!.*\b(ba)?sh\b", path.read_bytes()[:64]))
 
 

@@ -63,7 +63,7 @@ class System:
             "lifeboat_report_dir": str(self.home / "reports"),
             **variables,
         }
-        children = {group: {"hosts": {host: {} for host in hosts}} for group, hosts in groups.items()}
+        children: dict[str, Any] = {group: {"hosts": {host: {} for host in hosts}} for group, hosts in groups.items()}
         return {"all": {"vars": own, "children": children}}
 
     def back_up(self, *arguments: str, **variables: Any) -> Play:
