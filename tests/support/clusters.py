@@ -116,7 +116,7 @@ class Server:
     def execute(self, statement: str, dbname: str = "postgres") -> None:
         """Run statements (several at once, outside of a transaction block only when it is one)."""
         with self.connect(dbname) as connection:
-            connection.execute(statement)  # type: ignore[arg-type]
+            connection.execute(statement)
 
     @contextlib.contextmanager
     def database(self, name: str = "", *, owner: str = "postgres", extra: str = "") -> Iterator[str]:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 __all__ = ["count_rows"]
+
+_BATCH_TABLES = 100
+_BATCH_PAGES = 1000
 
 # pg_dump loads such a tree through its topmost table, because the hash of an enum is not the same after a restore
 # (src/bin/pg_dump/pg_dump.c, getPartitioningInfo).
@@ -43,13 +46,10 @@ def count_rows(
 
     When `stopped` or cancelled, what is left has no count (`rows` is None). Raises `psycopg.Error`.
     """
-    sql = deps.load("psycopg.sql", package="psycopg", debian="python3-psycopg")
     trees = {oid: (root, above, rehashed) for oid, root, above, rehashed in connection.execute(_TREES).fetchall()}
     rows: dict[int, int | None] = {}
-    for table in sorted(tables, key=lambda table: table.pages):
-        if table.kind == "r":
-            query = sql.SQL("SELECT count(*) FROM ONLY {}").format(sql.Identifier(table.schema, table.name))
-            rows[table.oid] = None if stopped() else _count(connection, query)
+    for batch in _batches([table for table in tables if table.kind == "r"]):
+        rows.update(dict.fromkeys(table.oid for table in batch) if stopped() else _count(connection, batch))
     for table in tables:
         if table.kind == "p":
             below = [rows[leaf.oid] for leaf in tables if leaf.kind == "r" and table.oid in trees.get(leaf.oid, ("", (), False))[1]]
@@ -62,10 +62,26 @@ def count_rows(
     return tuple(counted)
 
 
-def _count(connection: Connection[Any], query: Any) -> int | None:
+def _batches(tables: Sequence[TableRef]) -> Iterator[list[TableRef]]:
+    """Small tables many at a time, since each question costs a journey; large ones alone, since any may be the last in time."""
+    batch: list[TableRef] = []
+    pages = 0
+    for table in sorted(tables, key=lambda table: table.pages):
+        if batch and (len(batch) == _BATCH_TABLES or pages + table.pages > _BATCH_PAGES):
+            yield batch
+            batch, pages = [], 0
+        batch.append(table)
+        pages += table.pages
+    if batch:
+        yield batch
+
+
+def _count(connection: Connection[Any], batch: Sequence[TableRef]) -> dict[int, int | None]:
+    sql = deps.load("psycopg.sql", package="psycopg", debian="python3-psycopg")
+    one = sql.SQL("SELECT {}::bigint, count(*) FROM ONLY {}")
+    query = sql.SQL(" UNION ALL ").join(one.format(sql.Literal(table.oid), sql.Identifier(table.schema, table.name)) for table in batch)
     try:
         with connection.transaction():
-            row = connection.execute(query).fetchone()
+            return dict(connection.execute(query).fetchall())
     except psycopg().errors.QueryCanceled:
-        return None
-    return int(row[0]) if row else None
+        return dict.fromkeys(table.oid for table in batch)

@@ -123,7 +123,7 @@ _TYPES = (
             " t.typcategory::text, t.typispreferred::text, t.typdelim::text,"
             " CASE WHEN t.typelem <> 0 THEN format_type(t.typelem, NULL) END] END",
         },
-        version="t.xmin",
+        version="concat_ws(' ', t.xmin, (SELECT string_agg(e.xmin::text, ',' ORDER BY e.oid) FROM pg_enum e WHERE e.enumtypid = t.oid))",
         commented=("pg_type", "t.oid"),
     ),
     Kind(

@@ -34,6 +34,7 @@ _COLUMN_NAMES = (
 _COLUMNS = _COLUMN_NAMES.format(
     order="CASE WHEN c.relispartition OR NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = c.oid) THEN a.attnum END, a.attname"
 )
+_COLUMN_ROWS = "(SELECT string_agg(format('%s %s', a.attnum, a.xmin), ',' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid)"
 _IN_ORDER = _COLUMN_NAMES.format(order="a.attnum")
 
 RELATION_KINDS = (
@@ -59,7 +60,7 @@ RELATION_KINDS = (
             " WHERE f.ftrelid = c.oid)",
             "foreign options": in_order("o", "pg_foreign_table f, unnest(f.ftoptions) AS o WHERE f.ftrelid = c.oid"),
         },
-        version="c.oid",
+        version=f"concat_ws(' ', c.oid, c.xmin, {_COLUMN_ROWS})",
         commented=("pg_class", "c.oid"),
     ),
     Kind(

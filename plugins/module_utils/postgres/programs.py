@@ -119,6 +119,15 @@ class PgDump(Program):
             argv.append("--no-statistics")
         return [*argv, *extra]
 
+    @staticmethod
+    def was_outrun(stderr: str) -> bool:
+        """Whether pg_dump failed because production changed under it: another try with a new snapshot may succeed.
+
+        It waited for a lock that it could not get while the snapshot's session held its own, or something that the
+        snapshot shows was dropped meanwhile. Both are found before it writes its first byte.
+        """
+        return re.search(r"Query was: LOCK TABLE|could not open relation with OID|cache lookup failed|does not exist", stderr) is not None
+
 
 class PgRestore(Program):
     """`pg_restore` of a custom-format archive into a database."""

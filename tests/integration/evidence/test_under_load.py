@@ -18,6 +18,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DatabaseError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDump
 from support import roundtrip
 from support.clusters import Server
 from support.roundtrip import Dump, DumpFailed, Pair, alarms, compared, restored
@@ -81,6 +82,7 @@ IGNORED = (
     psycopg.errors.LockNotAvailable,
     psycopg.errors.DeadlockDetected,
     psycopg.errors.DuplicateTable,
+    psycopg.errors.DuplicateObject,
     psycopg.errors.UniqueViolation,
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedObject,
@@ -110,7 +112,7 @@ class Writers:
                     (template,) = source.choices(list(self._actions), list(self._actions.values()))
                     values = {"n": source.randrange(1, 9), "m": source.randrange(100), "big": source.randrange(100, 140)}
                     try:
-                        connection.execute(template.format(**values))  # type: ignore[arg-type]
+                        connection.execute(template.format(**values))
                         self.done[template] += 1
                     except IGNORED:
                         pass
@@ -146,6 +148,7 @@ def patient_dump(server: Server, dbname: str, archive: Path, tries: Counter[str]
         try:
             return roundtrip.dump(server, dbname, archive)
         except DumpFailed as error:
+            assert PgDump.was_outrun(str(error)), error
             tries[f"pg_dump: {str(error).splitlines()[0]}"] += 1
         except DatabaseError as error:
             tries[f"snapshot: {error.what}"] += 1
@@ -182,9 +185,10 @@ def test_a_truncate_between_the_snapshot_and_the_dump_makes_pg_dump_fail_and_nev
                 while not watcher.execute("SELECT FROM pg_locks WHERE NOT granted").fetchall():
                     assert thread.is_alive()
 
-        with pytest.raises(DumpFailed, match="statement timeout"):
+        with pytest.raises(DumpFailed, match="statement timeout") as failed:
             roundtrip.dump(pair.production, name, tmp_path / "dump", meanwhile=truncate)
         thread.join(30)
+        assert PgDump.was_outrun(str(failed.value))
         assert (tmp_path / "dump").stat().st_size == 0
         taken = roundtrip.dump(pair.production, name, tmp_path / "dump")
         assert {table.label: table.rows for table in taken.evidence.tables}["public.log"] == 0

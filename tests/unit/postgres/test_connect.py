@@ -40,7 +40,7 @@ def test_a_password_of_the_environment_is_taken_for_every_program(monkeypatch: p
         assert "PGPASSWORD" not in credentials.env
 
 
-@given(st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), min_size=1, max_size=40))
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40))
 def test_any_name_stays_a_name_in_the_connection_string(name: str) -> None:
     parsed = conninfo_to_dict(Login(host="db1", user=name, dbname=name).conninfo(name))
     assert (parsed["host"], parsed["dbname"], parsed["user"], parsed["application_name"]) == ("db1", name, name, name)
