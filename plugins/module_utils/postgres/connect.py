@@ -190,7 +190,7 @@ def _pin(connection: Connection[Any]) -> None:
     settings["client_encoding"] = "LATIN1" if encoding == "SQL_ASCII" else "UTF8"
     connection.execute(
         "SELECT pg_catalog.set_config(s.name, s.value, false)"
-        " FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[])) AS s(name, value)",
+        " FROM ROWS FROM (pg_catalog.unnest(%s::pg_catalog.text[]), pg_catalog.unnest(%s::pg_catalog.text[])) AS s(name, value)",
         (list(settings), list(settings.values())),
     )
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DatabaseError, EvidenceError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import database_errors, one_row, psycopg
+from ansible_collections.lifeboat.postgres.plugins.module_utils.words import many
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -48,6 +49,18 @@ _UNREADABLE = """
       AND NOT (has_schema_privilege(n.oid, 'USAGE')
                AND CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END)
     ORDER BY 1, 2
+"""
+
+# pg_read_all_data is not enough for the large objects of others (docs/postgres-notes.md#large-objects).
+_UNREADABLE_LARGE_OBJECTS = """
+    SELECT count(*) FROM pg_catalog.pg_largeobject_metadata m
+    WHERE NOT pg_catalog.pg_has_role(m.lomowner, 'USAGE') AND NOT pg_catalog.current_setting('lo_compat_privileges')::bool
+      AND NOT EXISTS (SELECT FROM pg_catalog.aclexplode(m.lomacl) AS a
+                      WHERE a.privilege_type = 'SELECT' AND (a.grantee = 0 OR pg_catalog.pg_has_role(a.grantee, 'USAGE')))
+"""
+_UNREADABLE_LARGE_OBJECTS_SINCE_18 = """
+    SELECT count(*) FROM pg_catalog.pg_largeobject_metadata m
+    WHERE NOT pg_catalog.has_largeobject_privilege(m.oid, 'SELECT')
 """
 
 
@@ -137,6 +150,8 @@ def _refuse_unreadable(connection: Connection[Any]) -> None:
     with database_errors():
         oids = [table.oid for table in dumped_tables(connection)]
         unreadable = connection.execute(_UNREADABLE, {"oids": oids}).fetchall()
+        since_18 = connection.info.server_version >= 180000
+        (large_objects,) = one_row(connection, _UNREADABLE_LARGE_OBJECTS_SINCE_18 if since_18 else _UNREADABLE_LARGE_OBJECTS)
         hidden = connection.execute(
             "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
             " WHERE c.oid = ANY (%s::oid[]) AND pg_catalog.row_security_active(c.oid) ORDER BY 1, 2",
@@ -148,9 +163,14 @@ def _refuse_unreadable(connection: Connection[Any]) -> None:
             named(f"{schema}.{name}" if usage else f"{schema}.{name}, its schema" for schema, name, usage in unreadable),
             f'GRANT pg_read_all_data TO "{user}", or SELECT on each of them and USAGE on their schemas.',
         )
+    if large_objects:
+        raise DatabaseError(
+            f"role {user!r} may not read {many(large_objects, 'large object')} of other roles",
+            next_step="Log in as a superuser or as their owner, or GRANT SELECT ON LARGE OBJECT … to the role.",
+        )
     if hidden:
         raise EvidenceError(
-            f"row-level security would hide rows from role {user!r} in {len(hidden)} tables",
+            f"row-level security would hide rows from role {user!r} in {many(len(hidden), 'table')}",
             named(f"{schema}.{name}" for schema, name in hidden),
             f'ALTER ROLE "{user}" BYPASSRLS, or log in as a role that has it: a backup of the rows one role may see is none.',
         )

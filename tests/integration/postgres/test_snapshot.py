@@ -99,6 +99,18 @@ def test_tables_that_the_role_may_not_read_are_named_before_anything_runs(postgr
                     pass
 
 
+def test_large_objects_that_the_role_may_not_read_are_counted(postgres: Server, dbname: str) -> None:
+    with postgres.role("reader", "LOGIN IN ROLE pg_read_all_data"), postgres.database(dbname + "x") as own:
+        postgres.execute("SELECT lo_create(n) FROM generate_series(1, 3) n", own)
+        postgres.execute("GRANT SELECT ON LARGE OBJECT 2 TO reader; GRANT SELECT ON LARGE OBJECT 3 TO PUBLIC", own)
+        with open_connection(postgres.login(own, "reader"), application_name="a") as holder:
+            with pytest.raises(DatabaseError, match=r"'reader' may not read 1 large object of"), exported_snapshot(holder):
+                pass
+        postgres.execute("GRANT SELECT ON LARGE OBJECT 1 TO pg_read_all_data", own)
+        with open_connection(postgres.login(own, "reader"), application_name="a") as holder, exported_snapshot(holder):
+            pass
+
+
 def test_row_level_security_is_refused_and_never_counted_less(postgres: Server, dbname: str) -> None:
     with postgres.role("reader"), postgres.database(dbname + "x") as own:
         postgres.execute(
@@ -108,7 +120,7 @@ def test_row_level_security_is_refused_and_never_counted_less(postgres: Server, 
             own,
         )
         with open_connection(postgres.login(own, "reader"), application_name="a") as holder:
-            with pytest.raises(EvidenceError, match=r"hide rows from role 'reader' in 1 tables \(public.mine\).*BYPASSRLS"):
+            with pytest.raises(EvidenceError, match=r"hide rows from role 'reader' in 1 table \(public.mine\).*BYPASSRLS"):
                 with exported_snapshot(holder):
                     pass
             with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
