@@ -11,10 +11,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from places import DemoError
 from progress import Progress
 from story import Findings
 
 WIDTHS = (21, 10, 10, 42, 7)
+
+
+def check_writable(folder: Path) -> None:
+    """Say so before the work, not after it, when the reports cannot be written; raises `DemoError`."""
+    place = folder if folder.exists() else folder.absolute().parent
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise DemoError(f"the reports cannot be written to {place.absolute()}: start the demo where you may write")
 
 
 def write(folder: Path, findings: Findings, seconds: float) -> None:

@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> int:
         progress.title("The collection is not installed in this environment: start the demo as bin/demo.")
         return 2
     try:
+        outputs.check_writable(OUTPUT)
         findings = _run(options, progress)
     except DemoError as error:
         progress.title(f"\nThe demo could not run: {error}")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import psycopg
 
 PORT = 5432
+SYSTEM_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
 SETTINGS = {
     "listen_addresses": "",
     "max_wal_size": "4GB",
@@ -39,7 +40,7 @@ SETTINGS = {
 
 def dying_with_parent() -> list[str]:
     """What to put before a command so that Linux ends it when the demo is killed; nothing where that is not possible."""
-    setpriv = shutil.which("setpriv")
+    setpriv = shutil.which("setpriv", path=SYSTEM_PATH)  # the first on PATH may lie where the server's account cannot look
     return [setpriv, "--pdeathsig=INT", "--"] if setpriv else []
 
 

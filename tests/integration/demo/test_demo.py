@@ -62,14 +62,15 @@ class Stage:
     environment: dict[str, str]
     demo: Path
 
-    def start(self, folder: Path, user: int | None = None, *arguments: str) -> Demo:
+    def start(self, folder: Path, user: int | None = None, mode: int = 0o755) -> Demo:
         folder.mkdir()
+        folder.chmod(mode)
         become: dict[str, Any] = {}
         if user is not None:
             os.chown(folder, user, user)
             become = {"user": user, "group": user, "extra_groups": []}
         process = subprocess.Popen(
-            [str(self.python), "-u", str(self.demo / "run.py"), *arguments],
+            [str(self.python), "-u", str(self.demo / "run.py")],
             cwd=folder,
             env={**self.environment, "HOME": str(folder)},
             stdin=subprocess.DEVNULL,
@@ -134,12 +135,20 @@ def _stage(temporary: Path, mode: int) -> Iterator[Stage]:
 
 
 @pytest.fixture(scope="module")
-def demos(stage: Stage, private_stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Demo]:
+def work() -> Iterator[Path]:
+    """Where demos are started; not pytest's directory, which other users cannot enter."""
+    folder = Path(tempfile.mkdtemp(prefix="demo-work-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def demos(stage: Stage, private_stage: Stage, work: Path) -> dict[str, Demo]:
     """One demo as ourselves and, when we are root, one as an ordinary user beside it."""
-    base = _open_to_all(tmp_path_factory)
-    started = {"ourselves": private_stage.start(base / "ourselves")}
+    started = {"ourselves": private_stage.start(work / "ourselves")}
     if os.geteuid() == 0:
-        started["ordinary user"] = stage.start(base / "ordinary", NOBODY)
+        started["ordinary user"] = stage.start(work / "ordinary", NOBODY)
     return {name: demo.wait() for name, demo in started.items()}
 
 
@@ -191,8 +200,8 @@ class TestDemo:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_tidies_up(stage: Stage, tmp_path: Path, number: signal.Signals) -> None:
-    demo = stage.start(tmp_path / "work")
+def test_interrupted_it_tidies_up(stage: Stage, temporary: Path, work: Path, number: signal.Signals) -> None:
+    demo = stage.start(work / number.name)
     assert demo.process.stdout is not None
     for line in demo.process.stdout:
         demo.output += line
@@ -202,10 +211,19 @@ def test_interrupted_it_tidies_up(stage: Stage, tmp_path: Path, number: signal.S
     assert demo.wait().process.returncode == 130, demo.output
     assert "Interrupted" in demo.output
     assert not (demo.folder / ".demo").exists()
+    assert not _remains(temporary)
 
 
-def test_killed_its_servers_end_and_the_next_one_removes_its_directory(stage: Stage, temporary: Path, tmp_path: Path) -> None:
-    demo = stage.start(tmp_path / "work")
+def test_without_a_place_for_its_reports_it_says_so_at_once(stage: Stage, work: Path) -> None:
+    folder = work / "unwritable"
+    demo = stage.start(folder, NOBODY if os.geteuid() == 0 else None, mode=0o555)
+    assert demo.wait().process.returncode == 2
+    assert "cannot be written" in demo.output
+    assert "production" not in demo.output
+
+
+def test_killed_its_servers_end_and_the_next_one_removes_its_directory(stage: Stage, temporary: Path, work: Path) -> None:
+    demo = stage.start(work / "killed")
     assert demo.process.stdout is not None
     for line in demo.process.stdout:
         demo.output += line
@@ -245,16 +263,6 @@ def _eventually(condition: Any, seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.05)
-
-
-def _open_to_all(factory: pytest.TempPathFactory) -> Path:
-    """A directory of pytest's, with its parents passable for the ordinary user."""
-    base = factory.mktemp("demos")
-    for folder in (base, *base.parents):
-        if folder == Path("/tmp"):
-            break
-        folder.chmod(folder.stat().st_mode | 0o011)
-    return base
 
 
 def _readable_python(root: Path) -> Path:
