@@ -16,6 +16,7 @@ __all__ = [
     "BackupGuardError",
     "ConfigurationError",
     "DatabaseError",
+    "DrillNotPassed",
     "DrillRefused",
     "EvidenceError",
     "IntegrityError",
@@ -154,3 +155,9 @@ class RestoreError(LifeboatError):
     """What was fetched could not be restored."""
 
     exit_code = 13
+
+
+class DrillNotPassed(LifeboatError):
+    """The drill ended, and its verdict is not `passed`, or its objective was missed; `result` holds the report."""
+
+    exit_code = 14

@@ -19,11 +19,11 @@ import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.logical import run as take_backup
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.account import account_for
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.run import DrillNotPassed
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.run import run as run_drill
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.target import Programs, Target
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.teardown import tear_down
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.workspace import Workspace
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DrillNotPassed
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef, backup_prefix, manifest_key
 from support.backups import manifest_for, new_ref
 from support.clusters import Server, account, readable_bin_dir

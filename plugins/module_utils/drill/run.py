@@ -20,7 +20,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan impor
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.prepare import rehearse
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.story import Story
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.teardown import reap
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DrillNotPassed, LifeboatError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import (
     DrillReport,
     Isolation,
@@ -31,13 +31,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.verdict import derive_verdict
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import VERSION, host_name, now
 
-__all__ = ["DrillNotPassed", "drill", "run"]
-
-
-class DrillNotPassed(LifeboatError):
-    """The drill ended, and its verdict is not `passed`, or its objective was missed; `result` holds the report."""
-
-    exit_code = 14
+__all__ = ["drill", "run"]
 
 
 def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[str], None] = lambda message: None) -> dict[str, Any]:

@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill import guard, logical
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.run import DrillNotPassed
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.run import run as run_drill
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, DrillRefused
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, DrillNotPassed, DrillRefused
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import DrillReport
 from support.clusters import Server
 from support.drills import BackedUp, back_up
