@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from support.certificates import Certificates, make_certificates
 
 __all__ = ["Missing", "Store", "find_binary", "rclone_s3", "versitygw"]
@@ -55,7 +57,7 @@ class Store:
     def credentials_file(self, access_key: str = "", secret_key: str = "") -> Path:
         """A file in the AWS format, mode 0600, for the given user or the administrator."""
         access_key, secret_key = access_key or self.access_key, secret_key or self.secret_key
-        path = self.work / f"credentials-{access_key}"
+        path = self.work / f"credentials-{access_key}-{hashlib.sha256(secret_key.encode()).hexdigest()[:8]}"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(f"[default]\naws_access_key_id = {access_key}\naws_secret_access_key = {secret_key}\n")
@@ -80,6 +82,9 @@ class Store:
         import boto3
         from botocore.config import Config
 
+        newer: Any = {}
+        if deps.version_at_least(boto3.__version__, "1.36"):
+            newer = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
@@ -87,9 +92,7 @@ class Store:
             aws_access_key_id=user[0] or self.access_key,
             aws_secret_access_key=user[1] or self.secret_key,
             verify=str(self.certificates.ca) if self.certificates else None,
-            config=Config(
-                s3={"addressing_style": "path"}, request_checksum_calculation="when_required", response_checksum_validation="when_required"
-            ),
+            config=Config(s3={"addressing_style": "path"}, **newer),
         )
 
     def create_bucket(self, bucket: str, *, object_lock: bool = False, versioning: bool = False) -> str:

@@ -85,7 +85,7 @@ class S3Repository(Repository):
         self._refuse_when_read_only(key)
         # S3 answers the same whether there was something or not.
         if self.stat(key) is None:
-            raise ObjectMissing(f"repository {self.name!r} holds no object of that key", self.client.where(key))
+            raise ObjectMissing(f"repository {self.name!r} holds no object of that key", self.client.options.place(key))
         self.client.call("delete_object", "deleting", key)
 
     def capabilities(self, probe_prefix: str) -> Capabilities:
@@ -124,14 +124,14 @@ class S3Repository(Repository):
             if not token or token == parameters.get("ContinuationToken"):
                 raise RepositoryError(
                     f"repository {self.name!r}: the store's listing does not go on",
-                    self.client.where(prefix),
+                    self.client.options.place(prefix),
                     "The store is broken: a list cut short is not used.",
                 )
             parameters["ContinuationToken"] = token
 
     def _refuse_when_read_only(self, key: str) -> None:
         if self.read_only:
-            raise AccessDenied(f"repository {self.name!r} was opened read-only", self.client.where(key), "Nothing was written.")
+            raise AccessDenied(f"repository {self.name!r} was opened read-only", self.client.options.place(key), "Nothing was written.")
 
 
 def _is_key(key: str) -> bool:

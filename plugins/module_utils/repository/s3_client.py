@@ -17,7 +17,7 @@ from typing import Any, Union
 from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_faults import Refusal, explain, malformed
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_options import S3Options, read_credential
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_options import Credential, S3Options, read_credential
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import VERSION
 
 __all__ = ["ATTEMPTS", "Answer", "S3Client", "pauses"]
@@ -63,7 +63,7 @@ class S3Client:
         self.options = options
         self._boto: Any = None
         self._lock = threading.Lock()
-        self._secrets: tuple[str, ...] = ()
+        self._credential: Credential | None = None
 
     def call(
         self, operation: str, doing: str, key: str | None = None, stop: threading.Event | None = None, **parameters: Any
@@ -106,13 +106,8 @@ class S3Client:
         except Exception as error:
             if not _is_of_the_connection(error):
                 raise
-            refusal = explain(error, "get_object", "reading", self.where(key), self.options, self._secrets)
+            refusal = explain(error, "get_object", "reading", self.options.place(key), self.options, self._words())
         return refusal
-
-    def where(self, key: str | None) -> str:
-        return f"s3://{self.options.bucket}/{self.options.prefix}{key or ''}" + (
-            f" at {self.options.endpoint}" if self.options.endpoint else ""
-        )
 
     def close(self) -> None:
         with self._lock:
@@ -127,15 +122,18 @@ class S3Client:
             boto = self._connected()
             answer: dict[str, Any] = getattr(boto, operation)(Bucket=self.options.bucket, **parameters)
             promised = _PROMISED.get(operation)
-            return answer if promised is None or promised in answer else malformed(doing, self.where(key), self.options)
+            return answer if promised is None or promised in answer else malformed(doing, self.options.place(key or ""), self.options)
         except (ConfigurationError, RepositoryError):
             raise
         except Exception as error:
             if not _is_of_the_connection(error):
                 raise
-            refusal = explain(error, operation, doing, self.where(key), self.options, self._secrets)
+            refusal = explain(error, operation, doing, self.options.place(key or ""), self.options, self._words())
         # Outside of the except block: the original, with the store's raw words, is not carried along.
         return refusal
+
+    def _words(self) -> tuple[str, ...]:
+        return self._credential.words() if self._credential is not None else ()
 
     def _connected(self) -> Any:
         with self._lock:
@@ -149,7 +147,7 @@ class S3Client:
         botocore = deps.load("botocore.session", minimum=minimum, package="botocore", debian=debian)
         config = deps.load("botocore.config", minimum=minimum, package="botocore", debian=debian)
         given = self.options
-        credential = read_credential(given)
+        credential = self._credential = read_credential(given)
         if given.ca_file is not None and not os.access(given.ca_file, os.R_OK):
             raise ConfigurationError(
                 f"ca_file {given.ca_file} cannot be read", f"repository {given.name!r}", "Correct the path or its mode."
@@ -161,7 +159,6 @@ class S3Client:
         else:
             # A file that is named is the only source: AWS_PROFILE is not looked at.
             session = botocore.Session(session_vars={"profile": (None, None, None, None)})
-            self._secrets = tuple(filter(None, (credential.secret_key, credential.session_token, credential.access_key)))
             keys = {
                 "aws_access_key_id": credential.access_key,
                 "aws_secret_access_key": credential.secret_key,
@@ -171,7 +168,7 @@ class S3Client:
             "s3",
             endpoint_url=given.endpoint,
             region_name=given.region or session.get_config_variable("region") or "us-east-1",
-            verify=given.ca_file or True,
+            verify=given.ca_file,  # None: the system's authorities, or AWS_CA_BUNDLE
             config=config.Config(**self._settings(deps.installed_version("botocore", botocore))),
             **keys,
         )

@@ -131,7 +131,8 @@ def _answered(response: dict[str, Any], operation: str, doing: str, place: str, 
     code = str(details.get("Code") or "")
     status = int((response.get("ResponseMetadata") or {}).get("HTTPStatusCode") or 0)
     message = _plain(str(details.get("Message") or ""), secrets)
-    transient = code in _TRY_AGAIN_CODES or status in _TRY_AGAIN_STATUS
+    # A good status is none when an error came with it: a store that began to answer before it was done (completion).
+    transient = code in _TRY_AGAIN_CODES or status in _TRY_AGAIN_STATUS or 200 <= status < 300
     kind: type[RepositoryError] = RepositoryError
     if code in _CREDENTIAL_CODES:
         kind = AccessDenied
@@ -161,7 +162,9 @@ def _answered(response: dict[str, Any], operation: str, doing: str, place: str, 
         )
     elif code in _BUSY or status == 429:
         what, next_step = "the store asks to slow down", "Lower max_threads, or run at another time."
-    elif status >= 500:
+    elif 200 <= status < 300 and not code:
+        what, next_step = _NOT_S3
+    elif transient or status >= 500:
         what, next_step = f"the store failed ({code or status})", "Look at the store's own logs and status."
     elif status == 404:
         kind, what, next_step = ObjectMissing, "the store holds no object of that key", ""

@@ -57,10 +57,9 @@ class S3Options:
     object_lock: str
     object_lock_days: int
 
-    @property
-    def place(self) -> str:
-        """The bucket and prefix for messages."""
-        return f"s3://{self.bucket}/{self.prefix}" + (f" at {self.endpoint}" if self.endpoint else "")
+    def place(self, key: str = "") -> str:
+        """Where a key lies, for messages."""
+        return f"s3://{self.bucket}/{self.prefix}{key}" + (f" at {self.endpoint}" if self.endpoint else "")
 
     @property
     def deadline_seconds(self) -> float:
@@ -78,6 +77,10 @@ class Credential:
 
     def __repr__(self) -> str:
         return "Credential(…)"
+
+    def words(self) -> tuple[str, ...]:
+        """What must never be seen, for blotting it out of a store's words."""
+        return tuple(filter(None, (self.secret_key, self.session_token, self.access_key)))
 
 
 def parse_s3(name: str, spec: Mapping[str, Any]) -> S3Options:

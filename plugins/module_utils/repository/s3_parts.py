@@ -91,7 +91,7 @@ class Parts:
         if number > MAX_PARTS:
             raise RepositoryError(
                 f"repository {self._client.options.name!r}: an object needs more than {MAX_PARTS} parts",
-                self._client.where(self._key),
+                self._client.options.place(self._key),
                 "Set a smaller volume_size, or a larger part_size.",
             )
         limit = self._client.options.max_threads

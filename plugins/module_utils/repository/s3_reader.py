@@ -84,6 +84,6 @@ class S3Body(io.RawIOBase):
     def _broken(self, what: str, next_step: str) -> RepositoryError:
         return RepositoryError(
             f"repository {self._client.options.name!r}: an object {what}, at byte {self._position} of {self._size_bytes}",
-            self._client.where(self._key),
+            self._client.options.place(self._key),
             next_step,
         )

@@ -216,12 +216,12 @@ class S3Upload(Upload):
                     raise self._fault(f"part {number} came back with other bytes than were sent")
 
     def _exists(self) -> ObjectExists:
-        where = self._client.where(self.key)
+        where = self._client.options.place(self.key)
         return ObjectExists(f"repository {self._repository.name!r} already holds an object of that key", where, "It was left as it is.")
 
     def _fault(self, what: str) -> RepositoryError:
         next_step = "The store or something before it damages data: do not trust it before that is found."
-        return RepositoryError(f"repository {self._repository.name!r}: {what}", self._client.where(self.key), next_step)
+        return RepositoryError(f"repository {self._repository.name!r}: {what}", self._client.options.place(self.key), next_step)
 
 
 def _exactly(body: S3Body, size: int) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,15 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
-    RepositoryError,
-)
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_probe
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 from support.parts import require
 from support.store_fixtures import Bucket
-from support.stores import Store, versitygw
+from support.stores import Store, rclone_s3, versitygw
 
 pytestmark = pytest.mark.usefixtures("no_ambient_aws")
 
@@ -190,3 +189,19 @@ def test_an_older_botocore_sends_conditions_all_the_same(versity_bucket: Bucket,
     assert repository.conditional
     members = repository.client._boto.meta.service_model.operation_model("PutObject").input_shape.members
     assert "IfNoneMatch" not in members
+
+
+def test_what_a_killed_rclone_left_of_an_upload_is_nobodys(tmp_path: Path) -> None:
+    """It lies beside its place under a hidden name."""
+    require("program:rclone")
+    with rclone_s3(tmp_path / "one") as store:
+        upload = open_repository("offsite", store.spec(part_size="5MiB")).start_upload("shop/large")
+        upload.write(b"1" * 11 * MIB)
+        upload.confirm()
+        os.kill(store.pid, signal.SIGKILL)
+    with rclone_s3(tmp_path / "two", directory=store.directory) as store:
+        assert [path.name[:8] for path in (store.directory / "backups" / "shop").iterdir()] == [".rclone_"]
+        repository = open_repository("offsite", store.spec())
+        assert list(repository.list()) == []
+        repository.put("shop/large", b"whole")
+        assert [found.key for found in repository.list()] == ["shop/large"]

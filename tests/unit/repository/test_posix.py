@@ -121,3 +121,16 @@ def test_opened_read_only_it_answers_without_trying(root: Path) -> None:
     found = repository.capabilities("probe/")
     assert found.read_only is True
     assert not found.no_clobber
+
+
+def test_an_object_that_is_flushed_on_the_way_stays_whole(repository: PosixRepository) -> None:
+    piece = os.urandom(1_234_567)
+    upload = repository.start_upload("shop/a")
+    for _ in range(40):
+        upload.write(piece)
+    upload.confirm()
+    assert upload.publish().size_bytes == 40 * len(piece)
+    with repository.open("shop/a") as stream:
+        for _ in range(40):
+            assert stream.read(len(piece)) == piece
+        assert stream.read(1) == b""

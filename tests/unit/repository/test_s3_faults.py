@@ -64,6 +64,8 @@ def test_lasting_refusals(code: str, status: int, kind: type[RepositoryError], s
         ("TooManyRequests", 429, "slow down"),
         ("InternalError", 500, "the store failed (InternalError)"),
         ("", 502, "the store failed (502)"),
+        ("InternalError", 200, "the store failed (InternalError)"),
+        ("", 200, "not as an S3 store"),
         ("BadDigest", 400, "not those that were sent"),
         ("RequestTimeout", 400, "RequestTimeout"),
     ],

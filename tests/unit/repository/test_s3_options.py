@@ -54,8 +54,8 @@ def test_takes_a_prefix_with_or_without_slashes(prefix: str, kept: str) -> None:
 
 
 def test_says_its_place() -> None:
-    assert given(prefix="shop").place == "s3://backups/shop/"
-    assert given(endpoint="http://10.0.0.5:9000").place == "s3://backups/ at http://10.0.0.5:9000"
+    assert given(prefix="shop").place() == "s3://backups/shop/"
+    assert given(endpoint="http://10.0.0.5:9000").place("a/b") == "s3://backups/a/b at http://10.0.0.5:9000"
 
 
 def test_reads_the_profile_that_is_named(credentials_file: Path) -> None:
