@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import EvidenceError, LifeboatError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence import facts
-from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.counts import count_rows
+from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.counts import count_rows, partition_trees
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import (
     Evidence,
     LargeObjects,
@@ -40,6 +40,8 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect
     ServerFacts,
     database_errors,
     psycopg,
+    roll_back,
+    savepoint,
     server_facts,
 )
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.faults import first_line
@@ -114,8 +116,7 @@ class Collector:
                 connection.execute(f"SET LOCAL lock_timeout = {max(1, round(self._lock_timeout_seconds * 1000))}")
                 return _Around(read_definitions(connection), read_sequences(connection))
         finally:
-            with contextlib.suppress(psycopg().Error):
-                connection.rollback()
+            roll_back(connection)
 
 
 class Counting:
@@ -162,7 +163,7 @@ class Counting:
         self._stopped.set()
         while self._thread.is_alive():
             with contextlib.suppress(psycopg().Error, OSError):
-                connection.cancel()
+                _cancel(connection)
             self._thread.join(_CANCEL_SECONDS)
         # A cancellation that came too late must not meet the next statement.
         with contextlib.suppress(psycopg().Error):
@@ -175,8 +176,9 @@ class Counting:
             self.facts = {name: read(connection) for name, read in _FACTS.items()}
             self.names = object_names(connection)
             self.privileges = read_privileges(connection)
+            trees = partition_trees(connection)
             self._essential.set()
-            self.tables = count_rows(connection, self.snapshot.tables, self._stopped.is_set)
+            self.tables = count_rows(connection, self.snapshot.tables, trees, self._stopped.is_set)
             self.large_objects = self._read("large objects", lambda: facts.large_objects(connection))
             for name, query in self._wanted_queries.items():
                 rows = self._read(f"query {name}", functools.partial(query_rows, connection, name, query))
@@ -196,7 +198,7 @@ class Counting:
         connection = self.snapshot.connection
         if not self._stopped.is_set():
             try:
-                with connection.transaction():
+                with savepoint(connection):
                     return read()
             except psycopg().errors.QueryCanceled:
                 pass
@@ -207,6 +209,14 @@ class Counting:
                 return None
         self.missing[what] = "the time allowed for evidence was used up"
         return None
+
+
+def _cancel(connection: Connection[Any]) -> None:
+    """Ask the server to end what it does for this session; psycopg from 3.2 on can do so encrypted and in bounded time."""
+    if hasattr(connection, "cancel_safe"):
+        connection.cancel_safe(timeout=5)
+    else:
+        connection.cancel()
 
 
 def _words(error: BaseException) -> str:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, UNVERIFIED, CheckResult
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import EvidenceError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence import facts
-from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.counts import count_rows
+from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.counts import count_rows, partition_trees
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import Evidence, TableRows
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.queries import query_rows
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.schema import RULES, read_definitions, read_privileges
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.sequences import is_behind, read_sequences
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import psycopg
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import psycopg, roll_back, savepoint
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.faults import first_line
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import dumped_tables, named
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import many
@@ -60,20 +60,19 @@ def _read_only(connection: Connection[Any]) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(psycopg().Error):
-            connection.rollback()
+        roll_back(connection)
 
 
 def _answered(connection: Connection[Any], name: str, answer: Callable[[], CheckResult]) -> CheckResult:
     try:
-        with connection.transaction():
+        with savepoint(connection):
             return answer()
     except psycopg().Error as error:
         return CheckResult(name, UNVERIFIED, "", "could not be compared", first_line(error))
 
 
 def _rows(expected: Evidence, connection: Connection[Any]) -> CheckResult:
-    found = {table.label: table for table in count_rows(connection, dumped_tables(connection))}
+    found = {table.label: table for table in count_rows(connection, dumped_tables(connection), partition_trees(connection))}
     recorded = {table.label: table for table in expected.tables}
     wrong = [
         f"{label}: expected {table.rows}, found {found[label].rows if label in found else 'no such table'}"
@@ -235,7 +234,7 @@ def _query(expected: Evidence, connection: Connection[Any], name: str) -> CheckR
     if recorded is None:
         return CheckResult(label, UNVERIFIED, "", "could not be compared", expected.missing.get(label, "not recorded"))
     try:
-        with connection.transaction():
+        with savepoint(connection):
             found = query_rows(connection, name, recorded.query)
     except EvidenceError as error:
         return CheckResult(label, FAILED, many(len(recorded.rows), "row"), "more rows", error.what)

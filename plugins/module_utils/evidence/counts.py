@@ -4,19 +4,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import TableRows
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import psycopg
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import psycopg, savepoint
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import TableRef
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["count_rows"]
+__all__ = ["Trees", "count_rows", "partition_trees"]
 
+_ALONE: tuple[str, list[int], bool] = ("", [], False)
 _BATCH_TABLES = 100
 _BATCH_PAGES = 1000
 
@@ -39,24 +40,32 @@ _TREES = """
 """
 
 
+Trees = Mapping[int, "tuple[str, list[int], bool]"]
+"""By OID of a table in a partition tree: the name of the topmost one, the OIDs from there down to it, and whether it is rehashed."""
+
+
+def partition_trees(connection: Connection[Any]) -> Trees:
+    """Which partitions belong to what, as this transaction sees them."""
+    return {oid: (root, above, rehashed) for oid, root, above, rehashed in connection.execute(_TREES).fetchall()}
+
+
 def count_rows(
-    connection: Connection[Any], tables: Sequence[TableRef], stopped: Callable[[], bool] = lambda: False
+    connection: Connection[Any], tables: Sequence[TableRef], trees: Trees, stopped: Callable[[], bool] = lambda: False
 ) -> tuple[TableRows, ...]:
     """The rows of `tables` as this transaction sees them, the small ones first.
 
     When `stopped` or cancelled, what is left has no count (`rows` is None). Raises `psycopg.Error`.
     """
-    trees = {oid: (root, above, rehashed) for oid, root, above, rehashed in connection.execute(_TREES).fetchall()}
     rows: dict[int, int | None] = {}
     for batch in _batches([table for table in tables if table.kind == "r"]):
         rows.update(dict.fromkeys(table.oid for table in batch) if stopped() else _count(connection, batch))
     for table in tables:
         if table.kind == "p":
-            below = [rows[leaf.oid] for leaf in tables if leaf.kind == "r" and table.oid in trees.get(leaf.oid, ("", (), False))[1]]
+            below = [rows[leaf.oid] for leaf in tables if leaf.kind == "r" and table.oid in trees.get(leaf.oid, _ALONE)[1]]
             rows[table.oid] = None if None in below else sum(count for count in below if count is not None)
     counted = []
     for table in tables:
-        root, above, rehashed = trees.get(table.oid, ("", (table.oid,), False))
+        root, above, rehashed = trees.get(table.oid, _ALONE)
         inside = len(above) > 1
         counted.append(TableRows(table.schema, table.name, rows[table.oid], root if inside else "", rehashed and inside))
     return tuple(counted)
@@ -81,7 +90,7 @@ def _count(connection: Connection[Any], batch: Sequence[TableRef]) -> dict[int, 
     one = sql.SQL("SELECT {}::bigint, count(*) FROM ONLY {}")
     query = sql.SQL(" UNION ALL ").join(one.format(sql.Literal(table.oid), sql.Identifier(table.schema, table.name)) for table in batch)
     try:
-        with connection.transaction():
+        with savepoint(connection):
             return dict(connection.execute(query).fetchall())
     except psycopg().errors.QueryCanceled:
         return dict.fromkeys(table.oid for table in batch)

@@ -13,7 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["USER_NAMESPACE", "Kind", "in_order", "not_of_extension"]
+__all__ = ["USER_NAMESPACE", "Kind", "in_order", "in_schema", "not_of_extension", "qualified", "routine_name", "without_schema"]
+
+_FIRST_USER_OID = 16384  # src/include/access/transam.h, FirstNormalObjectId
 
 USER_NAMESPACE = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
@@ -68,3 +70,26 @@ def not_of_extension(catalog: str, oid: str) -> str:
 def in_order(item: str, source: str) -> str:
     """An array of different texts in an order that no collation of the host changes."""
     return f'(SELECT array_agg(DISTINCT s.item ORDER BY s.item) FROM (SELECT ({item})::text COLLATE "C" AS item FROM {source}) AS s)'
+
+
+def in_schema(catalog: str, alias: str, namespace: str, condition: str = "true", join: str = "") -> str:
+    """The user's own objects of a catalog whose rows have a schema, as `alias`; the schema is `n`."""
+    return (
+        f"{catalog} {alias} JOIN pg_namespace n ON n.oid = {alias}.{namespace} {join}"
+        f" WHERE {USER_NAMESPACE} AND ({condition}) AND {not_of_extension(catalog, f'{alias}.oid')}"
+    )
+
+
+def without_schema(catalog: str, alias: str, join: str = "") -> str:
+    """The user's own objects of a catalog whose rows have no schema, as `alias`."""
+    return f"{catalog} {alias} {join} WHERE {alias}.oid >= {_FIRST_USER_OID} AND {not_of_extension(catalog, f'{alias}.oid')}"
+
+
+def qualified(name: str) -> str:
+    """Schema and name, quoted where they need it."""
+    return f"format('%I.%I', n.nspname, {name})"
+
+
+def routine_name(column: str) -> str:
+    """The function that a column refers to, with its arguments, or null."""
+    return f"CASE WHEN {column}::oid <> 0 THEN {column}::oid::regprocedure::text END"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import EvidenceError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import QueryRows
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import savepoint
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.search_path import use_database_search_path
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def query_rows(connection: Connection[Any], name: str, query: str) -> QueryRows:
     text = query.strip().rstrip("; \n").encode(connection.info.encoding)
     rows: list[tuple[str | None, ...]] = []
     size_bytes = 0
-    with connection.transaction(force_rollback=True), connection.cursor(name="lifeboat_evidence") as cursor:
+    with savepoint(connection, undo=True), connection.cursor(name="lifeboat_evidence") as cursor:
         use_database_search_path(connection)
         cursor.execute(text)
         columns = tuple(column.name for column in cursor.description or ())

@@ -18,7 +18,8 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.kinds i
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.kinds_others import OTHER_KINDS
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.kinds_privileges import PRIVILEGE_KINDS
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.kinds_relations import RELATION_KINDS
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import psycopg
+from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.kinds_types import TYPE_KINDS
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import psycopg, savepoint
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.faults import first_line
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ RULES = 1
 
 _ATTEMPTS = 5
 
-SCHEMA_KINDS: Sequence[Kind] = (*RELATION_KINDS, *OTHER_KINDS)
+SCHEMA_KINDS: Sequence[Kind] = (*RELATION_KINDS, *TYPE_KINDS, *OTHER_KINDS)
 
 
 class Definition(NamedTuple):
@@ -62,7 +63,7 @@ def read_definitions(connection: Connection[Any]) -> Definitions:
     for kind in _known(connection, SCHEMA_KINDS):
         for _attempt in range(_ATTEMPTS):
             try:
-                with connection.transaction():
+                with savepoint(connection):
                     objects.update(_definitions(connection, kind))
                 unread.pop(kind.name, None)
                 break

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import SequencePosition
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.kinds import USER_NAMESPACE, not_of_extension
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import psycopg
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import psycopg, savepoint
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -58,7 +58,7 @@ def _read(connection: Connection[Any], sequences: Sequence[Any]) -> dict[str, Re
         one.format(sql.Literal(number), sql.Identifier(schema, name)) for number, (schema, name, *_rest) in enumerate(sequences)
     )
     try:
-        with connection.transaction():
+        with savepoint(connection):
             rows = connection.execute(query).fetchall()
     except (psycopg().errors.UndefinedTable, psycopg().errors.InvalidSchemaName):
         halves = (sequences[: len(sequences) // 2], sequences[len(sequences) // 2 :])

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Locked
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import database_errors
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import database_errors, psycopg, roll_back
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -42,9 +42,8 @@ def advisory_lock(connection: Connection[Any], system: str, kind: str, name: str
         yield
     finally:
         if not connection.closed:
-            # A session in a failed transaction cannot unlock; it is about to end, and the lock with it.
-            with contextlib.suppress(Exception):
-                connection.rollback()
+            roll_back(connection)
+            with contextlib.suppress(psycopg().Error):
                 connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s::bigint)", (key,))
 
 

@@ -24,7 +24,18 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.faults 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["OLDEST_MAJOR", "Login", "ServerFacts", "database_errors", "one_row", "open_connection", "psycopg", "server_facts"]
+__all__ = [
+    "OLDEST_MAJOR",
+    "Login",
+    "ServerFacts",
+    "database_errors",
+    "one_row",
+    "open_connection",
+    "psycopg",
+    "roll_back",
+    "savepoint",
+    "server_facts",
+]
 
 OLDEST_MAJOR = 14
 CONNECT_TIMEOUT_SECONDS = 15
@@ -118,8 +129,11 @@ class Login:
             "application_name": application_name,
             "options": "",
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-            # The session that holds the snapshot is silent for as long as the dump takes; a firewall forgets silent ones.
+            # The session that holds the snapshot is silent for as long as the dump takes: a firewall forgets silent ones, and
+            # a network that is gone has to be noticed, here within two minutes.
             "keepalives_idle": 60,
+            "keepalives_interval": 10,
+            "keepalives_count": 6,
             "sslmode": self.ssl_mode or None,
             "sslrootcert": self.ca_cert or None,
         }
@@ -164,7 +178,7 @@ def open_connection(login: Login, *, application_name: str, autocommit: bool = T
     conninfo = login.conninfo(application_name, **more)
     secret = {"password": login.password} if login.password else {}
     try:
-        connection: Connection[Any] = library.connect(conninfo, autocommit=True, **secret)
+        connection: Connection[Any] = _session_class().connect(conninfo, autocommit=True, **secret)
     except library.Error as error:
         raise connection_fault(error, login.place, login.user, login.dbname) from None
     try:
@@ -175,6 +189,23 @@ def open_connection(login: Login, *, application_name: str, autocommit: bool = T
         connection.close()
         raise
     return connection
+
+
+@functools.lru_cache(maxsize=1)
+def _session_class() -> Any:
+    """psycopg's Connection, whose block ends by closing it: in autocommit there is nothing to commit.
+
+    psycopg itself commits there, and refuses to once a SAVEPOINT of its `transaction()` has failed or was cancelled.
+    """
+    base = psycopg().Connection
+
+    def leave(self: Any, *exception: Any) -> None:
+        if self.autocommit:
+            self.close()
+        else:
+            base.__exit__(self, *exception)
+
+    return type("Session", (base,), {"__exit__": leave})
 
 
 def _pin(connection: Connection[Any]) -> None:
@@ -216,6 +247,34 @@ def one_row(connection: Connection[Any], query: str) -> tuple[Any, ...]:
     if row is None:
         raise DatabaseError("the server gave no row where there always is one", query)
     return row
+
+
+def roll_back(connection: Connection[Any]) -> None:
+    """End whatever transaction there is; a session that is gone has none. Raises nothing."""
+    if not connection.closed and connection.info.transaction_status != psycopg().pq.TransactionStatus.IDLE:
+        with contextlib.suppress(psycopg().Error):
+            connection.execute("ROLLBACK")
+
+
+@contextlib.contextmanager
+def savepoint(connection: Connection[Any], *, undo: bool = False) -> Iterator[None]:
+    """What fails in the block is undone, and with `undo` all of it; the transaction goes on.
+
+    Unlike psycopg's `transaction()` it keeps no account of its own, which a cancelled SAVEPOINT would leave wrong for the
+    rest of the session.
+    """
+    connection.execute("SAVEPOINT lifeboat")
+    try:
+        yield
+    except BaseException:
+        if not connection.closed:
+            with contextlib.suppress(psycopg().Error):
+                connection.execute("ROLLBACK TO SAVEPOINT lifeboat")
+                connection.execute("RELEASE SAVEPOINT lifeboat")
+        raise
+    if undo:
+        connection.execute("ROLLBACK TO SAVEPOINT lifeboat")
+    connection.execute("RELEASE SAVEPOINT lifeboat")
 
 
 @contextlib.contextmanager

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DatabaseError, EvidenceError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import database_errors, one_row, psycopg
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import (
+    database_errors,
+    one_row,
+    psycopg,
+    roll_back,
+    savepoint,
+)
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import many
 
 if TYPE_CHECKING:
@@ -119,7 +125,7 @@ def exported_snapshot(connection: Connection[Any], *, lock_timeout_seconds: floa
             )
         yield snapshot
     finally:
-        _roll_back(connection)
+        roll_back(connection)
 
 
 def dumped_tables(connection: Connection[Any]) -> tuple[TableRef, ...]:
@@ -178,7 +184,7 @@ def _refuse_unreadable(connection: Connection[Any]) -> None:
 
 def _attempt_snapshot(connection: Connection[Any], lock_timeout_seconds: float) -> tuple[Snapshot | None, list[str]]:
     """One attempt: the snapshot, or None and the names that did not hold still."""
-    _roll_back(connection)
+    roll_back(connection)
     with database_errors():
         listed = dumped_tables(connection)
         # Nothing before pg_export_snapshot() may need a snapshot of its own: LOCK and SAVEPOINT do not.
@@ -233,7 +239,7 @@ def _lock(connection: Connection[Any], tables: Sequence[TableRef]) -> None:
     names = sql.SQL(", ").join(sql.SQL("ONLY {}").format(sql.Identifier(table.schema, table.name)) for table in tables)
     where = f"{tables[0].schema}.{tables[0].name}" if len(tables) == 1 else f"{len(tables)} tables"
     try:
-        with connection.transaction():
+        with savepoint(connection):
             connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
     except (library.errors.UndefinedTable, library.errors.InvalidSchemaName, library.errors.WrongObjectType) as error:
         if len(tables) > 1:
@@ -254,11 +260,3 @@ def _lock(connection: Connection[Any], tables: Sequence[TableRef]) -> None:
     except library.Error as error:
         with database_errors(where):
             raise error
-
-
-def _roll_back(connection: Connection[Any]) -> None:
-    """End whatever transaction there is; a session that is gone has none."""
-    library = psycopg()
-    if not connection.closed:
-        with contextlib.suppress(library.Error):
-            connection.rollback()

@@ -244,3 +244,24 @@ def test_values_are_taken_as_postgresql_writes_them(postgres: Server, dbname: st
     assert recorded.rows == (
         ("infinity", "12345-01-01", "0.30000000000000004", "\\x00ff", "{1,NULL}", '{"a": 1.0}', None, "NaN", "25:00:00", "ü"),
     )
+
+
+def test_a_check_that_leaves_its_transaction_in_disorder_harms_nothing_else(postgres: Server, dbname: str) -> None:
+    """It hides an error and goes on: psycopg then counts a transaction that there is not, as after a cancelled SAVEPOINT."""
+
+    class Careless(Check):
+        name = "careless"
+
+        def evidence(self, conn: psycopg.Connection[Any]) -> Any:
+            with contextlib.suppress(psycopg.errors.SyntaxError):
+                conn.execute("SELEKT")
+            with conn.transaction():
+                return 1
+
+        def run(self, restored: Restored) -> CheckResult:
+            raise NotImplementedError
+
+    postgres.execute("CREATE TABLE t AS SELECT 1 AS n", dbname)
+    evidence = collect(postgres, dbname, checks=[Careless()])
+    assert "current transaction is aborted" in evidence.missing["check careless"]
+    assert rows(evidence) == {"public.t": 1}
