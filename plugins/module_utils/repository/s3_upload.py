@@ -134,33 +134,27 @@ class S3Upload(Upload):
 
     def _commit(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Send the one request that makes the object visible, until it is known whether it did; the answer, and HEAD's."""
-        deadline = self._client.options.deadline_seconds + self._size_bytes / _ASSEMBLY_BYTES_PER_SECOND
-        between = pauses(deadline)
+        between = pauses(self._client.options.deadline_seconds + self._size_bytes / _ASSEMBLY_BYTES_PER_SECOND)
         failures = 0
         while True:
             answer = self._send_last()
-            if not isinstance(answer, Refusal):
-                head = self._ours()
-                if head is not None:
-                    return answer, head
-                # 200 with an error inside, which older libraries do not see.
-                answer = Refusal("InternalError", 200, self._fault("the store said that it stored an object, but it is not there"), True)
-            if answer.exists or answer.code in ("ConditionalRequestConflict", "NoSuchUpload"):
-                # Ours, when the answer to an earlier attempt was lost on the way.
-                head = self._ours() if failures else None
-                if head is not None:
-                    return {}, head
-                if answer.exists or self._repository.stat(self.key) is not None:
-                    raise self._exists()
-            waits_for_assembly = answer.code == "NoSuchUpload" and failures > 0
-            failures += 1
-            pause = next(between, None)
-            if pause is None or not (waits_for_assembly or (answer.transient and failures < ATTEMPTS)):
-                raise answer.error
-            time.sleep(pause)
+            if isinstance(answer, Refusal):
+                # Taken, or gone: perhaps by an earlier attempt whose answer was lost.
+                late = failures > 0 and (answer.exists or answer.code == "NoSuchUpload")
+                if not answer.transient and not late:
+                    raise self._exists() if answer.exists else answer.error
             head = self._ours()
             if head is not None:
-                return {}, head
+                return ({} if isinstance(answer, Refusal) else answer), head
+            if not isinstance(answer, Refusal):
+                answer = Refusal("NotThere", 200, self._fault("the store said that it stored an object, but it is not there"), True)
+            if answer.exists:
+                raise self._exists()
+            failures += answer.transient
+            pause = next(between, None)
+            if pause is None or failures >= ATTEMPTS:
+                raise answer.error
+            time.sleep(pause)
 
     def _send_last(self) -> Answer:
         """One attempt, with the condition that the key is free unless the store said that it knows no conditions."""
@@ -180,18 +174,18 @@ class S3Upload(Upload):
         return self._client.ask("complete_multipart_upload", "publishing", self.key, attempts=1, **request)
 
     def _ours(self) -> dict[str, Any] | None:
-        """HEAD's answer when the object there is the one of this upload, whole."""
+        """HEAD's answer when the object there is the one of this upload, whole; raises `ObjectExists` when it is another's."""
         head = self._repository.head(self.key)
         if head is None:
             return None
         # rclone gives metadata keys back in another case.
         marks = {name.lower(): value for name, value in (head.get("Metadata") or {}).items()}
         if _MARK in marks and marks[_MARK] != self._mark:
-            return None
+            raise self._exists()
         if int(head.get("ContentLength") or 0) != self._size_bytes:
-            if _MARK in marks:
-                raise self._fault(f"{self._size_bytes} bytes were sent, the store holds {head.get('ContentLength')}")
-            return None
+            if _MARK not in marks:
+                raise self._exists()
+            raise self._fault(f"{self._size_bytes} bytes were sent, the store holds {head.get('ContentLength')}")
         if _MARK not in marks:
             # A store that drops metadata: only the bytes can tell.
             self._read_back()

@@ -16,7 +16,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Ac
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_upload
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3 import S3Repository
-from support.s3proxy import Answer, BlackHole, Change, Cut, CutAnswer, Damage, Reply, S3Proxy, Slow
+from support.s3proxy import Answer, BlackHole, Change, Cut, CutAnswer, Damage, Meanwhile, Reply, S3Proxy, Slow
 from support.store_fixtures import Bucket
 
 pytestmark = pytest.mark.usefixtures("no_ambient_aws", "short_pauses")
@@ -76,6 +76,33 @@ class TestPassing:
         direct = open_repository("direct", bucket.spec())
         assert direct.read("small") == SMALL
         assert direct.read("large") == LARGE
+
+    @pytest.mark.parametrize(("key", "data", "operation"), [("small", SMALL, "PutObject"), ("large", LARGE, "CompleteMultipartUpload")])
+    def test_a_store_that_did_it_and_shows_it_late(
+        self, bucket: Bucket, proxy: S3Proxy, repository: S3Repository, key: str, data: bytes, operation: str
+    ) -> None:
+        """The second attempt is refused (the key is taken, the upload is gone), because of the first."""
+        proxy.on(operation, Cut(forward=True), times=1)
+        proxy.on("HeadObject", Reply(404, "NoSuchKey"), skip=1, times=1)
+        repository.put(key, data)
+        assert proxy.operations().count(operation) == 2
+        assert open_repository("direct", bucket.spec()).read(key) == data
+
+    @pytest.mark.parametrize(("key", "data", "operation"), [("small", SMALL, "PutObject"), ("large", LARGE, "CompleteMultipartUpload")])
+    def test_an_object_of_the_same_size_from_another_is_not_taken_for_ours(
+        self, bucket: Bucket, proxy: S3Proxy, repository: S3Repository, key: str, data: bytes, operation: str
+    ) -> None:
+        """It comes in the very moment in which our request gets lost."""
+        others = bytes(len(data))
+        put = bucket.store.client().put_object
+        proxy.on(
+            operation,
+            Meanwhile(lambda: put(Bucket=bucket.name, Key=key, Body=others, Metadata={"lifeboat-upload": "other"}), after=False),
+            times=1,
+        )
+        with pytest.raises(ObjectExists):
+            repository.put(key, data)
+        assert open_repository("direct", bucket.spec()).read(key) == others
 
     def test_a_connection_cut_in_the_middle_of_a_part(self, bucket: Bucket, proxy: S3Proxy, repository: S3Repository) -> None:
         proxy.on("UploadPart", Cut(after_bytes=MIB), times=2)
