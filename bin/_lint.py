@@ -161,7 +161,7 @@ def ansible_test(versions: Sequence[str], choice: Sequence[str]) -> Result:
 
 def _what_matters(text: str) -> str:
     lines = text.splitlines()
-    return "\n".join([line for line in lines if line.startswith(("ERROR: ", "FATAL: ")) or line[:1].isspace()] or lines[-30:])
+    return "\n".join([line for line in lines if line.startswith(("ERROR: ", "FATAL: "))] or lines[-30:])
 
 
 def ansible_test_variables() -> dict[str, str]:

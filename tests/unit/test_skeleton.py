@@ -47,7 +47,8 @@ def test_every_source_file_says_whose_it_is_in_its_first_lines() -> None:
     for path in project_files():
         if path.suffix in (".py", ".sh", ".sql") or path.parent.name == "bin":
             head = path.read_text(encoding="utf-8").split("\n", 4)[:4]
-            assert any("SPDX-License-Identifier: GPL-3.0-or-later" in line for line in head), path
+            # In two halves, so that reuse does not take this line for a statement about this file.
+            assert any("SPDX-License" + "-Identifier: GPL-3.0-or-later" in line for line in head), path
 
 
 def test_no_file_knows_the_machine_it_was_written_on() -> None:
@@ -85,10 +86,10 @@ def test_the_variables_of_a_role_carry_the_collections_prefix(role: str) -> None
         assert not [name for name in names if not re.match(r"(__)?lifeboat_", name)], file
 
 
-def test_an_ignored_finding_of_ansible_test_has_a_reason() -> None:
-    for file in (CHECKOUT / "tests" / "sanity").glob("ignore-*.txt"):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            assert re.search(r" # \S+ \S+", line), f"{file.name}: {line}"
+def test_a_pylint_finding_that_is_ignored_has_a_reason() -> None:
+    for path in (CHECKOUT / "plugins").rglob("*.py"):
+        for line in re.findall(r"# pylint: .*", path.read_text(encoding="utf-8")):
+            assert re.search(r"# pylint: \S+  # \S+ \S+", line), f"{path.relative_to(CHECKOUT)}: {line}"
 
 
 def test_links_between_pages_lead_somewhere() -> None:
