@@ -31,16 +31,21 @@ _COLUMN_NAMES = (
     " WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)"
 )
 # A dump writes a child's inherited columns first, so their order is not kept; a partition keeps its own.
-_COLUMNS = _COLUMN_NAMES.format(
-    order="CASE WHEN c.relispartition OR NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = c.oid) THEN a.attnum END, a.attname"
+_ORDERED = (
+    "CROSS JOIN LATERAL (SELECT c.relispartition OR NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = c.oid) AS columns OFFSET 0)"
+    " AS keeps"
 )
-_COLUMN_ROWS = "(SELECT string_agg(format('%s %s', a.attnum, a.xmin), ',' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid)"
+_COLUMNS = _COLUMN_NAMES.format(order="CASE WHEN keeps.columns THEN a.attnum END, a.attname")
+_COLUMN_ROWS = (
+    "(SELECT string_agg(format('%s %s', a.attnum, a.xmin), ',' ORDER BY a.attnum) FROM pg_attribute a"
+    " WHERE a.attrelid = c.oid AND a.attnum > 0)"
+)
 _IN_ORDER = _COLUMN_NAMES.format(order="a.attnum")
 
 RELATION_KINDS = (
     Kind(
         "table",
-        _relations("rpf", "LEFT JOIN pg_am m ON m.oid = c.relam LEFT JOIN pg_class t ON t.oid = c.reltoastrelid"),
+        _relations("rpf", f"LEFT JOIN pg_am m ON m.oid = c.relam LEFT JOIN pg_class t ON t.oid = c.reltoastrelid {_ORDERED}"),
         _RELATION,
         {
             "kind": "c.relkind::text",
