@@ -65,8 +65,7 @@ class S3Upload(Upload):
 
     def write(self, data: bytes) -> None:
         if self._confirmed or self._given_up.is_set():
-            where = f"repository {self._repository.name!r}"
-            raise RepositoryError(f"the upload of {self.key!r} is over", where, "It was confirmed or aborted before.")
+            raise self._over()
         part_bytes = self._client.options.part_bytes
         rest = memoryview(data)
         while rest:
@@ -80,6 +79,8 @@ class S3Upload(Upload):
 
     def confirm(self) -> None:
         """Every part is at the store and confirmed. A small object goes whole with `publish`, which confirms it."""
+        if self._given_up.is_set():
+            raise self._over()
         if self._parts is not None and not self._confirmed:
             if self._buffer:
                 self._send_part()
@@ -159,10 +160,11 @@ class S3Upload(Upload):
     def _send_last(self) -> Answer:
         """One attempt, with the condition that the key is free unless the store said that it knows no conditions."""
         refused = self._send_once(self._repository.conditional)
-        if self._repository.conditional and isinstance(refused, Refusal) and refused.not_implemented:
-            self._repository.conditional = False
-            return self._send_once(False)
-        return refused
+        if not self._repository.conditional or not isinstance(refused, Refusal) or not refused.not_implemented:
+            return refused
+        answer = self._send_once(False)
+        self._repository.conditional = isinstance(answer, Refusal)  # refused all the same: it was not the condition
+        return answer
 
     def _send_once(self, conditional: bool) -> Answer:
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if conditional else {}
@@ -208,6 +210,10 @@ class S3Upload(Upload):
             for number, digest in enumerate(digests, 1):
                 if md5(_exactly(body, part_bytes)) != digest:
                     raise self._fault(f"part {number} came back with other bytes than were sent")
+
+    def _over(self) -> RepositoryError:
+        where = f"repository {self._repository.name!r}"
+        return RepositoryError(f"the upload of {self.key!r} is over", where, "It was confirmed or aborted before.")
 
     def _exists(self) -> ObjectExists:
         where = self._client.options.place(self.key)

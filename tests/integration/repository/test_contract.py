@@ -76,8 +76,10 @@ def test_shows_nothing_after_abort(repository: Repository, size: int) -> None:
         upload.abort()
         upload.abort()
         assert keys(repository) == []
-        with pytest.raises(RepositoryError):
-            upload.write(b"more")
+        for use in (lambda upload=upload: upload.write(b"more"), upload.confirm, upload.publish):
+            with pytest.raises(RepositoryError):
+                use()
+        assert keys(repository) == []
     assert repository.put(KEY, b"whole").size_bytes == 5
 
 
