@@ -12,6 +12,7 @@ In one run, on one machine, against one S3 server on loopback (rclone serve s3):
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import shutil
@@ -75,9 +76,9 @@ class Bench:
                 print(f"filling {title}", flush=True)
                 fill(name)
                 ways: dict[str, Callable[[], Figures]] = {
-                    "guides": lambda name=name: self._guides(name),
-                    "floor": lambda name=name: self._floor(name),
-                    "ours": lambda name=name: self._ours(name),
+                    "guides": functools.partial(self._guides, name),
+                    "floor": functools.partial(self._floor, name),
+                    "ours": functools.partial(self._ours, name),
                 }
                 results[title] = alternate(ways, self.options.runs, lambda text: print("  " + text, flush=True))
         finally:

@@ -154,7 +154,7 @@ def serve() -> None:
             code = 99
             try:
                 if command["way"] is not None:
-                    posix_upload.place = PLACES[command["way"]]
+                    posix_upload.place = PLACES[command["way"]]  # type: ignore[attr-defined,assignment]
                 if command["step"] is not None:
                     die_at(command["step"])
                 put_backup(open_repository("here", command["spec"]), command["label"], command["large_bytes"])

@@ -146,13 +146,13 @@ def _phases(report: DrillReport) -> str:
     if not report.phases:
         return ""
     shades = [1 - 0.62 * position / max(len(report.phases) - 1, 1) for position in range(len(report.phases))]
-    bar, legend = [], []
+    segments, legend = [], []
     for phase, shade in zip(report.phases, shades):
-        bar.append(f'<i style="flex:{max(phase.seconds, 0):.4f} 1 0;opacity:{shade:.2f}"></i>')
+        segments.append(f'<i style="flex:{max(phase.seconds, 0):.4f} 1 0;opacity:{shade:.2f}"></i>')
         time = f'<span class="number soft">{_text(duration(phase.seconds))}</span>'
         legend.append(f'<li><i style="opacity:{shade:.2f}"></i><span>{_text(phase.name)}</span>{time}</li>')
     total = duration(sum(phase.seconds for phase in report.phases))
-    body = f'<div class="bar" aria-hidden="true">{"".join(bar)}</div><ol class="legend">{"".join(legend)}</ol>'
+    body = f'<div class="bar" aria-hidden="true">{"".join(segments)}</div><ol class="legend">{"".join(legend)}</ol>'
     return _section("Where the time went", body, f"{total} in all")
 
 

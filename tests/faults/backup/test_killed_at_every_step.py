@@ -8,6 +8,7 @@ changes a file system; N sweeps from the first to past the last. What the parent
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -78,7 +79,7 @@ def test_a_backup_exists_whole_or_not_at_all_wherever_the_run_is_killed(roots: l
     while True:
         number += 1
         ref = new_ref()
-        killed = killed_before_step(number, lambda ref=ref: write_backup(roots, ref))
+        killed = killed_before_step(number, functools.partial(write_backup, roots, ref))
         for root in roots:
             with open_repository("reader", {"type": "posix", "path": str(root)}, read_only=True) as reader:
                 listed = [layout.parse_manifest_key(item.key) for item in reader.list(layout.manifests_prefix(ref.system))]
