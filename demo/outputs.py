@@ -56,8 +56,9 @@ def print_table(progress: Progress, findings: Findings, seconds: float, folder: 
 
 
 def first_sentence(reason: str) -> str:
-    """What happened; what to do next is in the reports."""
-    return re.split(r"(?<=\w|\))\. (?=[A-Z])", reason, maxsplit=1)[0]
+    """What happened; where exactly and what to do next is in the reports."""
+    sentence = re.split(r"(?<=\w|\))\. (?=[A-Z])", reason, maxsplit=1)[0]
+    return re.sub(r" \(backup [^()]*\)$", "", sentence)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -116,7 +116,7 @@ def _waivers(place: Place, progress: Progress) -> list[str]:
     confinement = confinement_for(account_for("" if place.account.is_own else place.account.name), mount_point, place.bin_dir)
     mount_point.rmdir()
     if not confinement.isolated:
-        progress.note(f"{confinement.detail} A real drill would end unverified: waived by name (isolation).", "waived")
+        progress.note(f"{confinement.detail.rstrip('.')}. A real drill would end unverified: waived by name (isolation).", "waived")
         waived.append("isolation")
     return waived
 

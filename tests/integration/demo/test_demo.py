@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,14 @@ class Demo:
     folder: Path
     output: str = ""
 
+    def read_until(self, text: str) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output += line
+            if text in line:
+                return
+        raise AssertionError(f"the demo ended without saying {text!r}: {self.output}")
+
     def wait(self) -> Demo:
         self.output += self.process.communicate(timeout=600)[0]
         return self
@@ -62,7 +70,7 @@ class Stage:
     environment: dict[str, str]
     demo: Path
 
-    def start(self, folder: Path, user: int | None = None, mode: int = 0o755) -> Demo:
+    def start(self, folder: Path, user: int | None = None, mode: int = 0o755, before: Sequence[str] = ()) -> Demo:
         folder.mkdir()
         folder.chmod(mode)
         become: dict[str, Any] = {}
@@ -70,7 +78,7 @@ class Stage:
             os.chown(folder, user, user)
             become = {"user": user, "group": user, "extra_groups": []}
         process = subprocess.Popen(
-            [str(self.python), "-u", str(self.demo / "run.py")],
+            [*before, str(self.python), "-u", str(self.demo / "run.py")],
             cwd=folder,
             env={**self.environment, "HOME": str(folder)},
             stdin=subprocess.DEVNULL,
@@ -202,16 +210,24 @@ class TestDemo:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_tidies_up(stage: Stage, temporary: Path, work: Path, number: signal.Signals) -> None:
     demo = stage.start(work / number.name)
-    assert demo.process.stdout is not None
-    for line in demo.process.stdout:
-        demo.output += line
-        if "healthy backup" in line:  # the bad backups are being taken now
-            break
+    demo.read_until("healthy backup")  # the bad backups are being taken now
     demo.process.send_signal(number)
     assert demo.wait().process.returncode == 130, demo.output
     assert "Interrupted" in demo.output
     assert not (demo.folder / ".demo").exists()
     assert not _remains(temporary)
+
+
+@pytest.mark.needs("root", "userns")
+def test_where_nothing_can_be_isolated_that_is_waived_and_said(stage: Stage, work: Path) -> None:
+    no_more_namespaces = "echo 1 > /proc/sys/user/max_user_namespaces"  # but the one that maps the user back
+    back = f"unshare --user --map-user={NOBODY} --map-group={NOBODY}"
+    prefix = ("unshare", "--user", "--map-root-user", "sh", "-c", f'{no_more_namespaces} && exec {back} "$@"', "sh")
+    demo = stage.start(work / "bare", NOBODY, before=prefix)
+    demo.read_until("the shop, while it sells")
+    demo.process.send_signal(signal.SIGINT)
+    demo.wait()
+    assert "waived by name (isolation)" in " ".join(demo.output.split())
 
 
 def test_without_a_place_for_its_reports_it_says_so_at_once(stage: Stage, work: Path) -> None:
@@ -224,11 +240,7 @@ def test_without_a_place_for_its_reports_it_says_so_at_once(stage: Stage, work: 
 
 def test_killed_its_servers_end_and_the_next_one_removes_its_directory(stage: Stage, temporary: Path, work: Path) -> None:
     demo = stage.start(work / "killed")
-    assert demo.process.stdout is not None
-    for line in demo.process.stdout:
-        demo.output += line
-        if "rows" in line:  # production runs
-            break
+    demo.read_until("rows")  # production runs
     demo.process.kill()
     demo.process.wait()
     _eventually(lambda: not _orphans(temporary))
