@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3 import S3Repository
 from support.parts import require
+from support.s3proxy import S3Proxy
 from support.stores import Store, rclone_s3, versitygw
 
-__all__ = ["Bucket", "no_ambient_aws", "rclone_bucket", "rclone_server", "versity_bucket", "versity_server"]
+__all__ = ["Bucket", "behind", "no_ambient_aws", "rclone_bucket", "rclone_server", "versity_bucket", "versity_server"]
 
 _NUMBERS = itertools.count(1)
 
@@ -71,3 +74,10 @@ def no_ambient_aws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent/config")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/credentials")
+
+
+def behind(proxy: S3Proxy, bucket: Bucket, **overrides: Any) -> S3Repository:
+    """A repository that reaches the bucket through the proxy only."""
+    found = open_repository("offsite", bucket.spec(endpoint=proxy.endpoint, **overrides))
+    assert isinstance(found, S3Repository)
+    return found

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_client
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3 import S3Repository
 from support.s3proxy import S3Proxy
-from support.store_fixtures import Bucket, no_ambient_aws, rclone_bucket, rclone_server, versity_bucket, versity_server
+from support.store_fixtures import Bucket, behind, no_ambient_aws, rclone_bucket, rclone_server, versity_bucket, versity_server
 
 __all__ = ["no_ambient_aws", "rclone_bucket", "rclone_server", "versity_bucket", "versity_server"]
 
@@ -31,3 +32,8 @@ def proxy(bucket: Bucket) -> Iterator[S3Proxy]:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pauses between attempts, not their number."""
     monkeypatch.setattr(s3_client, "_FIRST_PAUSE_SECONDS", 0.01)
+
+
+@pytest.fixture
+def repository(bucket: Bucket, proxy: S3Proxy) -> S3Repository:
+    return behind(proxy, bucket)
