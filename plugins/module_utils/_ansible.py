@@ -112,7 +112,7 @@ def _respawn_for(libraries: list[str]) -> None:
 
 def _succeeds(argv: list[str]) -> bool:
     try:
-        # pylint: disable-next=ansible-bad-function # run_command is a module's; this is the library's
+        # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's
         return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False

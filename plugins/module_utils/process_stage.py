@@ -87,7 +87,7 @@ class ProcessStage(Stage):
         try:
             # A session of its own: what it starts can be ended with it, and a Ctrl-C reaches us, who then report it,
             # instead of every program at once.
-            # pylint: disable-next=ansible-bad-function # run_command is a module's; this is the library's
+            # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's
             self._process = subprocess.Popen(
                 self.argv, stdin=stdin, stdout=stdout, stderr=their_stderr, env=self.env, close_fds=True,
                 pass_fds=self.pass_fds, start_new_session=True, cwd=self.cwd, umask=self.umask,

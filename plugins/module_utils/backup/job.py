@@ -22,6 +22,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository, validate
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import Sealer
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.factory import sealer
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import check_signing_key
 
 __all__ = ["LogicalJob"]
 
@@ -58,6 +59,9 @@ class LogicalJob:
             raise ConfigurationError("repositories is empty", _WHERE, "Name one at least, better two in different places.")
         for name, spec in repositories.items():
             validate(name, spec)
+        signing_key = _path(given, "signing_key")
+        if signing_key is not None:
+            check_signing_key(str(signing_key))
         return cls(
             system=options.text(given, "system", _WHERE),
             name=options.text(given, "name", _WHERE, login.dbname),
@@ -74,7 +78,7 @@ class LogicalJob:
             lock_timeout_seconds=options.duration_seconds(given, "lock_timeout", _WHERE, 60.0, minimum=1),
             max_age_seconds=options.duration_seconds(given, "max_age", _WHERE, None),
             lock_dir=_path(given, "lock_dir"),
-            signing_key=_path(given, "signing_key"),
+            signing_key=signing_key,
         )
 
     def open_repositories(self) -> list[Repository]:

@@ -22,7 +22,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job impor
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import BackupWriter, Delivery
 from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Catalogue
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import RepositoryError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.collect import Collector
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import Evidence
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest
@@ -40,6 +40,8 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import fo
 __all__ = ["KIND", "LogicalBackup", "back_up", "newest_everywhere", "run"]
 
 KIND = "database"
+ATTEMPTS = 3
+LOCK_WAIT_SECONDS = 10.0
 DUMP_HEADER = b"PGDMP"
 """How every custom-format archive begins (src/bin/pg_dump/pg_backup_archiver.c)."""
 
@@ -84,10 +86,22 @@ def newest_everywhere(job: LogicalJob, repositories: Sequence[Repository]) -> Ma
 
 
 def back_up(job: LogicalJob, repositories: Sequence[Repository], progress: Callable[[str], None]) -> LogicalBackup:
-    """Take the backup. The caller holds the lock on this host.
+    """Take the backup; again with a new snapshot when production changed under pg_dump. The caller holds this host's lock.
 
     Raises `RepositoryError` with the result when the backup exists, but not in every repository.
     """
+    attempts_left = ATTEMPTS
+    while True:
+        attempts_left -= 1
+        try:
+            return _back_up_once(job, repositories, progress)
+        except _Outrun as outrun:
+            if not attempts_left:
+                raise outrun.cause from None
+            progress(f"production changed under pg_dump, so again with a new snapshot: {outrun.cause}")
+
+
+def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress: Callable[[str], None]) -> LogicalBackup:
     started, clock = now(), time.monotonic()
     ref = layout.BackupRef(job.system, KIND, job.name, layout.new_backup_id(started))
     application_name = f"lifeboat {ref.backup_id}"
@@ -160,12 +174,27 @@ def back_up(job: LogicalJob, repositories: Sequence[Repository], progress: Calla
 def _dump(job: LogicalJob, pg_dump: PgDump, snapshot: Snapshot, writer: BackupWriter, application_name: str) -> int:
     """Stream the dump into every repository; return its bytes before compression. No temporary copy anywhere."""
     counter = Counter("pg_dump's output", DUMP_HEADER)
-    argv = pg_dump.argv(job.login.conninfo(application_name), snapshot_id=snapshot.id, lock_wait_timeout_seconds=job.lock_timeout_seconds)
+    # A TRUNCATE that waits for our locks makes pg_dump wait behind it, and would for ever: nobody gains from a long wait.
+    wait = min(job.lock_timeout_seconds, LOCK_WAIT_SECONDS)
+    argv = pg_dump.argv(job.login.conninfo(application_name), snapshot_id=snapshot.id, lock_wait_timeout_seconds=wait)
     with client_credentials(job.login) as credentials:
         dump = ProcessStage("pg_dump", argv, env=credentials.env, pass_fds=credentials.pass_fds)
         with Pipeline([dump, counter, compress.compressor(job.compression_level), job.sealer.stage()]) as sealed:
-            writer.store(f"database.dump{compress.SUFFIX}{job.sealer.suffix}", "dump", sealed)
+            try:
+                writer.store(f"database.dump{compress.SUFFIX}{job.sealer.suffix}", "dump", sealed)
+            except LifeboatError as error:
+                if dump.returncode and not counter.size_bytes and PgDump.was_outrun(dump.stderr_tail):
+                    raise _Outrun(error) from None
+                raise
     return counter.size_bytes
+
+
+class _Outrun(Exception):
+    """pg_dump ended before its first byte, because something that its snapshot shows was changed or dropped meanwhile."""
+
+    def __init__(self, cause: LifeboatError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 def _rehearse(job: LogicalJob) -> Iterator[str]:

@@ -163,7 +163,7 @@ def confinement_for(account: Account, mount_point: Path, bin_dir: Path) -> Confi
     if missing:
         return Bare(account, f"This machine cannot isolate: {', '.join(missing)} missing (packages util-linux, mount).")
     namespaces = Namespaces(account, mount_point, bin_dir)
-    # pylint: disable-next=ansible-bad-function # run_command is a module's; this is the library's
+    # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's
     trial = subprocess.run(
         namespaces.command(["true"]),
         env=clean_environment(),

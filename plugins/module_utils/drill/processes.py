@@ -93,7 +93,7 @@ def _kill(pid: int, directory: Path) -> None:
 
 def _processes_by_ps(directory: Path) -> dict[int, str]:
     """Without /proc (macOS): PostgreSQL's main process names the directory in its arguments; its children end with it."""
-    # pylint: disable-next=ansible-bad-function # run_command is a module's; this is the library's
+    # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's
     listing = subprocess.run(
         ["ps", "-axww", "-o", "pid=", "-o", "command="], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )

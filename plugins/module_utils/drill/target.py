@@ -126,7 +126,7 @@ class Target:
 
     def run(self, argv: Sequence[str], readable: Iterable[Path] = ()) -> subprocess.Popen[str]:
         """Start a client program of the server, confined like it; its standard error is a pipe."""
-        # pylint: disable-next=ansible-bad-function # run_command is a module's; this is the library's
+        # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's
         return subprocess.Popen(
             self.confinement.command(argv, [self.workspace.socket], readable),
             env=self._environment,
@@ -142,7 +142,7 @@ class Target:
     def _check_programs_run(self) -> None:
         """The server's programs run as the drill's user; raises `ConfigurationError` with one sentence."""
         programs = (self.programs.postgres.path, self.programs.pg_restore.path)
-        # pylint: disable-next=ansible-bad-function # run_command is a module's; this is the library's
+        # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's
         ended = subprocess.run(
             # By a shell of that user: setpriv itself would still find the programs with root's capabilities.
             self.confinement.command(["sh", "-c", '"$0" --version && "$1" --version', *map(str, programs)]),

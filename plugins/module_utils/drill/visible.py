@@ -61,7 +61,7 @@ def _linked(files: Iterable[Path]) -> list[Path]:
     """The shared libraries that the files load, by `ldd`; empty where there is no ldd."""
     present = [str(path) for path in files if path.exists()]
     try:
-        # pylint: disable-next=ansible-bad-function # run_command is a module's; this is the library's
+        # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's
         listing = subprocess.run(["ldd", *present], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
     except OSError:
         return []

@@ -93,7 +93,7 @@ class Cluster:
         for locale in ("C.UTF-8", "C"):
             extra = ["--encoding=UTF8", f"--locale={locale}", "--auth-local=trust", "--auth-host=reject"]
             argv = self._initdb.argv(self.data, superuser=self.superuser, extra=extra)
-            # pylint: disable-next=ansible-bad-function # run_command is a module's; this is the library's
+            # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's
             ended = subprocess.run(
                 self._wrap(argv, [self.data]),
                 env=self._environment,
@@ -116,7 +116,7 @@ class Cluster:
         own = {"unix_socket_directories": str(self.socket), "port": str(PORT)}
         argv = self._postgres.argv(self.data, {**self.settings, **own})
         with self.log.open("ab") as log:
-            # pylint: disable-next=ansible-bad-function # run_command is a module's; this is the library's
+            # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's
             self._process = subprocess.Popen(
                 self._wrap(argv, [self.data, self.socket]),
                 env=self._environment,

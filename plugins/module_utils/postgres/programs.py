@@ -158,7 +158,7 @@ class PgRestore(Program):
     def contents(self, archive: str | os.PathLike[str]) -> ArchiveListing:
         """What the archive says it holds; raises `RestoreError`. It proves nothing: a cut archive lists as a whole one."""
         command = [str(self.path), "--list", "--", os.fspath(archive)]
-        # pylint: disable-next=ansible-bad-function # run_command is a module's; this is the library's
+        # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=_c_locale(), check=False)
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip().splitlines()
@@ -228,7 +228,7 @@ def _dotted(version: tuple[int, int | None]) -> str:
 
 def _run(command: list[str]) -> str:
     try:
-        # pylint: disable-next=ansible-bad-function # run_command is a module's; this is the library's
+        # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=_c_locale(), timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MissingTool(f"{command[0]} does not run: {error}") from None
