@@ -50,7 +50,7 @@ def remove_volume(repository: Path) -> None:
 
 def volumes(repository: Path) -> list[Path]:
     """The dump's volumes in order; raises `DemoError` when it is not split, because the cases need that."""
-    found = sorted(repository.glob(f"*/database/*/*/{DUMP}.*"))
+    found = sorted(repository.glob(f"*/database/*/*/{DUMP}*"))
     if len(found) < 2:
         raise DemoError(f"the demo's backup has {len(found)} volumes, and the cases need two at least: lower the volume size")
     return found

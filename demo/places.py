@@ -106,7 +106,10 @@ def sweep(base: Path) -> None:
 
 
 def remove_tree(root: Path) -> None:
-    """Remove a directory tree, and say so when something of it stays."""
+    """Remove a run's directory, its lock last: as long as something is there, a later run can see whose it was."""
+    for path in root.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
     shutil.rmtree(root, ignore_errors=True)
     if root.exists():
         print(f"could not remove all of {root}: remove it by hand", file=sys.stderr)
