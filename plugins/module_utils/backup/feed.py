@@ -22,6 +22,8 @@ __all__ = ["Feed", "copy_object", "healthy", "within"]
 
 Result = TypeVar("Result")
 
+_PUBLISHED_BYTES_PER_SECOND = 32 * 1024 * 1024
+"""Half of what the slowest store that was measured did when it completed a multipart upload."""
 _QUEUE_CHUNKS = 8
 """Chunks are at most 1 MiB (pipeline.py): what one repository may lag behind, in memory."""
 
@@ -62,11 +64,11 @@ class Feed:
         self.repository = repository
         self.fault: RepositoryError | None = None
         self.uploads: list[Upload] = []
-        self.size_bytes = 0
-        self.busy_seconds = 0.0
         self._deadline = stall_timeout_seconds
         self._queue: queue.Queue[Callable[[], None]] = queue.Queue(_QUEUE_CHUNKS)
         self._current: Upload | None = None
+        self._current_bytes = 0
+        self._largest_bytes = 0
         self._progress = time.monotonic()
         self._idle = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"feed {repository.name}", daemon=True)
@@ -75,13 +77,15 @@ class Feed:
     def begin(self, key: str) -> None:
         def start() -> None:
             self._current = self.repository.start_upload(key)
+            self._current_bytes = 0
 
         self._enqueue(start)
 
     def write(self, chunk: bytes) -> None:
         def send() -> None:
             self._open_upload().write(chunk)
-            self.size_bytes += len(chunk)
+            self._current_bytes += len(chunk)
+            self._largest_bytes = max(self._largest_bytes, self._current_bytes)
 
         self._enqueue(send)
 
@@ -103,10 +107,12 @@ class Feed:
 
     def publish(self) -> None:
         """Make the confirmed objects visible, in order; a fault ends it."""
+        # Some stores put an object's parts together only now, so a large one may take its time.
+        deadline = self._deadline + self._largest_bytes / _PUBLISHED_BYTES_PER_SECOND
         while self.uploads and self.fault is None:
             upload = self.uploads[0]
             try:
-                within(self._deadline, upload.publish, self.repository, f"publishing {upload.key}")
+                within(deadline, upload.publish, self.repository, f"publishing {upload.key}")
             except RepositoryError as error:
                 self.fault = error
                 break
@@ -165,9 +171,7 @@ class Feed:
                     action()
                 except BaseException as error:  # noqa: BLE001 - handed over to the producer's thread
                     self.fault = _as_repository_error(error, self.repository, "writing")
-            now = time.monotonic()
-            self.busy_seconds += now - self._progress
-            self._progress = now
+            self._progress = time.monotonic()
 
 
 def copy_object(source: Repository, target: Repository, key: str, sha256: str, stall_timeout_seconds: float) -> None:

@@ -68,7 +68,9 @@ class BackupWriter:
         self.deliveries: list[Delivery] = []
         self._artifacts: list[Artifact] = []
         self._stall_timeout = stall_timeout_seconds
-        self._volume_bytes = volume_bytes
+        # One layout for all repositories: the one that takes the smallest objects decides.
+        limits = (repository.max_object_bytes for repository in repositories)
+        self._volume_bytes = min([volume_bytes, *(limit for limit in limits if limit is not None)])
         self._progress = progress
         self._started = time.monotonic()
         self._feeds = [Feed(repository, stall_timeout_seconds) for repository in repositories]

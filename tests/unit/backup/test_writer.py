@@ -134,6 +134,14 @@ def test_volumes_joined_are_the_artifact(here: Repository, volume_bytes: int) ->
     check_complete(here, writer.ref)
 
 
+def test_the_repository_that_takes_the_smallest_objects_decides_about_volumes(here: Repository, offsite: Repository) -> None:
+    offsite.max_object_bytes = 70_000
+    with BackupWriter(new_ref(), [here, offsite], STALL_SECONDS) as writer:
+        manifest = write(writer)
+    assert max(volume.size_bytes for volume in manifest.artifact("dump").volumes) == 70_000
+    assert check_complete(here, writer.ref) == check_complete(offsite, writer.ref)
+
+
 def test_nothing_is_visible_before_the_commit(here: Repository) -> None:
     with BackupWriter(new_ref(), [here], STALL_SECONDS) as writer:
         writer.store("database.dump.zst.age", "dump", CHUNKS)
