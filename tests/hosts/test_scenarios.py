@@ -27,12 +27,13 @@ def test_scenario(scenario: str) -> None:
             # Molecule looks for a collection's scenarios in extensions/ unless it is told, and would find none and be content.
             "MOLECULE_GLOB": "molecule/*/molecule.yml",
             "MOLECULE_EPHEMERAL_DIRECTORY": directory,
+            "NO_COLOR": "1",
         }
         # As a module: the script's first line names an interpreter, and has room for 127 bytes only.
         molecule = [sys.executable, "-m", "molecule"]
         try:
             run = subprocess.run(
-                [*molecule, "test", "--scenario-name", scenario, "--destroy", "never"],
+                [*molecule, "test", "--scenario-name", scenario, "--destroy", "never", "--no-command-borders"],
                 cwd=CHECKOUT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
