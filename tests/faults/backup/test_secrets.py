@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,13 @@ def signing_key(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """HOME and TMPDIR of the run; a short path, since Ansible puts a socket there."""
+    with tempfile.TemporaryDirectory(prefix="lb-home-", dir="/tmp") as directory:
+        yield Path(directory)
+
+
 def secrets_of(bucket: Bucket, signing_key: Path) -> list[bytes]:
     middle_of_the_key = signing_key.read_text().splitlines()[3]
     return [PASSWORD.encode(), bucket.store.secret_key.encode(), middle_of_the_key.encode(), b"pa:ss\\\\word-k3ep-me-s3cret"]
@@ -63,7 +71,6 @@ def look_at_processes(pid: int, secrets: list[bytes]) -> tuple[list[str], set[st
 
 def playbook_for(given: dict[str, Any], home: Path) -> tuple[list[str], dict[str, str], Path]:
     """Command and environment that run the module with these options, and the playbook that holds them."""
-    home.mkdir(mode=0o700)
     playbook = home / "playbook.json"
     task = {"name": "Back up", "lifeboat.postgres.pg_logical_backup": given}
     playbook.write_text(json.dumps([{"name": "Test", "hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [task]}]))
@@ -96,7 +103,9 @@ def run_through_ansible(given: dict[str, Any], home: Path, secrets: list[bytes])
 
 
 @pytest.mark.needs("program:rclone")
-def test_no_secret_is_seen_anywhere(postgres18: Server, database: str, rclone_bucket: Bucket, signing_key: Path, tmp_path: Path) -> None:
+def test_no_secret_is_seen_anywhere(
+    postgres18: Server, database: str, rclone_bucket: Bucket, signing_key: Path, home: Path, tmp_path: Path
+) -> None:
     identity: Identity = new_identity(tmp_path / "identity.txt")
     repositories = {"here": posix(tmp_path / "here"), "offsite": rclone_bucket.spec()}
     given = options(postgres18, database, repositories, identity, tmp_path / "locks", signing_key=str(signing_key))
@@ -104,13 +113,13 @@ def test_no_secret_is_seen_anywhere(postgres18: Server, database: str, rclone_bu
     given |= {"login_host": "127.0.0.1", "login_user": "keeper", "login_password": PASSWORD}
     secrets = secrets_of(rclone_bucket, signing_key)
 
-    said, shown, seen = run_through_ansible(given, tmp_path / "home", secrets)
+    said, shown, seen = run_through_ansible(given, home, secrets)
 
     assert shown == []
     assert "pg_dump" in seen, f"the test has to have looked while pg_dump ran, it saw {sorted(seen)}"
     for secret in secrets:
         assert secret not in said
-    roots = [tmp_path / "here", tmp_path / "locks", tmp_path / "home", rclone_bucket.store.directory / rclone_bucket.name]
+    roots = [tmp_path / "here", tmp_path / "locks", home, rclone_bucket.store.directory / rclone_bucket.name]
     files = [path for root in roots for path in root.rglob("*") if path.is_file()]
     assert len(files) > 8
     for path in files:
@@ -118,11 +127,11 @@ def test_no_secret_is_seen_anywhere(postgres18: Server, database: str, rclone_bu
         assert not any(secret in content for secret in secrets), path
 
 
-def test_a_wrong_password_is_answered_without_showing_it(postgres18: Server, database: str, tmp_path: Path) -> None:
+def test_a_wrong_password_is_answered_without_showing_it(postgres18: Server, database: str, home: Path, tmp_path: Path) -> None:
     given = options(postgres18, database, {"here": posix(tmp_path / "here")}, new_identity(tmp_path / "i"), tmp_path / "locks")
     del given["login_unix_socket"]
     given |= {"login_host": "127.0.0.1", "login_user": "keeper", "login_password": "wrong-but-s3cret"}
-    argv, environment, _playbook = playbook_for(given, tmp_path / "home")
+    argv, environment, _playbook = playbook_for(given, home)
     done = subprocess.run(argv, env=environment, capture_output=True, text=True)
     assert done.returncode != 0
     assert "keeper" in done.stdout
