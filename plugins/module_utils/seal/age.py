@@ -34,7 +34,7 @@ _ONLY_ONE = "only one recipient: when its identity is lost, every backup is lost
 # What the program (age 1.1–1.3) and the library (rage 0.11) say, each in lower case.
 _WRONG_IDENTITY = ("no identity matched", "no matching keys found", "incorrect identity")
 _BAD_HEADER = ("failed to read header", "bad header mac", "header is invalid", "header mac is invalid", "incomplete header",
-               "failed to fill whole buffer", "unexpected intro", "malformed")  # fmt: skip
+               "failed to fill whole buffer", "unexpected intro", "malformed", "unknown age format", "recipient")  # fmt: skip
 _BAD_PAYLOAD = ("payload chunk", "unexpected eof", "decryption error", "truncated", "failed to read nonce", "trailing data")
 
 

@@ -17,6 +17,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.processes 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.proof import ways_out
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.target import Target
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.teardown import reap
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.visible import program_paths
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.workspace import drills_in
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, DrillRefused
 from support import drills
@@ -60,7 +61,12 @@ def test_the_server_sees_only_what_it_needs(new_target: Callable[..., Target], t
             row = conn.execute("SELECT array_agg(name) FROM pg_ls_dir(%s, true, false) AS name", [path]).fetchone()
             return set(row[0] or ()) if row else None
 
-        assert listing("/") <= {"bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc", "dev", "proc", "tmp", "var"}  # type: ignore[operator]
+        system = {"bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc", "dev", "proc", "tmp", "var"}
+        # The programs and the workspace lie where this machine has them; of the directories above only the way there is seen.
+        shown = [*program_paths(readable_bin_dir(18)), target.workspace.path, tmp_path]
+        for above in {parent for path in shown for parent in path.parents}:
+            ways = {path.relative_to(above).parts[0] for path in shown if above in path.parents}
+            assert (listing(str(above)) or set()) <= ways | (system if above == Path("/") else set()), above
         assert listing("/etc") <= {"passwd", "group", "ld.so.cache", "localtime", "ssl", "alternatives"}  # type: ignore[operator]
         assert listing(str(tmp_path)) == set()
         assert listing(str(target.workspace.path)) == {"data", "s"}

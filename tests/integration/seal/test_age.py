@@ -93,6 +93,16 @@ def test_a_flipped_bit_is_damage(keys: dict[str, KeyPair], sealed: bytes, way: s
         through(open_with(keys, "here", way).stage(), bytes(damaged))
 
 
+def test_a_flipped_bit_anywhere_in_the_header_is_named(keys: dict[str, KeyPair], sealed: bytes, way: str) -> None:
+    # In the identity's own line a flip cannot be told from another recipient: the first is as true a sentence as the second.
+    for position in range(0, payload_start(sealed), 1 if way == "library" else 11):
+        for bit in (1, 2, 16, 128) if way == "library" else (1 << position % 8,):
+            damaged = bytearray(sealed[: payload_start(sealed) + 200])
+            damaged[position] ^= bit
+            with pytest.raises((DamagedSeal, WrongIdentity)):
+                through(open_with(keys, "here", way).stage(), bytes(damaged))
+
+
 def test_bytes_behind_the_end_are_damage(keys: dict[str, KeyPair], sealed: bytes, way: str) -> None:
     with pytest.raises(DamagedSeal):
         through(open_with(keys, "here", way).stage(), sealed + b"more")
