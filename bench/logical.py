@@ -32,7 +32,7 @@ from servers import PORT, ObjectStore, Production, rclone_program
 BUCKET = "bench"
 OURS = """
 import json, sys
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.logical import run
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.run import run
 print(run(json.load(open(sys.argv[1])))["backup_id"])
 """
 

@@ -24,6 +24,7 @@ __all__ = ["SCHEMA", "Artifact", "Manifest", "Volume"]
 
 SCHEMA = 1
 ROLES = ("dump", "evidence", "instructions")
+FORMATS = ("custom", "directory", "plain")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ class Manifest:
 
     `snapshot_at` is the moment whose state the backup holds. `plain_bytes` is the dump before compression,
     `database_bytes` what the database took on production's disk. `repositories` maps each repository that was asked for
-    to "" when this backup is complete there, else to the reason. `signature` is an OpenSSH signature over
+    to "" when this backup is complete there, else to the reason. `format` is that of the dump (custom, directory, plain);
+    `object_count` the definitions in it. `application_version` is what the operator says of the application (an image's tag,
+    a revision), or "". `costs` are seconds that parts of the run took. `signature` is an OpenSSH signature over
     `signed_bytes()`, or "".
     """
 
@@ -78,6 +81,10 @@ class Manifest:
     artifacts: tuple[Artifact, ...]
     repositories: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    format: str = "custom"
+    object_count: int = 0
+    application_version: str = ""
+    costs: Mapping[str, float] = field(default_factory=dict)
     signature: str = field(default="")
 
     @property
@@ -169,6 +176,9 @@ _READERS: dict[str, strict.Reader] = {
     "server_version_num": strict.count,
     "database_bytes": strict.count,
     "plain_bytes": strict.count,
+    "object_count": strict.count,
+    "format": strict.one_of(FORMATS),
+    "costs": strict.mapping(strict.number),
     "recipients": strict.tuple_of(strict.text),
     "notes": strict.tuple_of(strict.text),
     "artifacts": strict.tuple_of(_artifact),

@@ -108,6 +108,11 @@ options:
       - An OpenSSH private key file (Ed25519, without passphrase) that signs the manifest. Without it the manifest is unsigned,
         which the result says.
     type: path
+  application_version:
+    description:
+      - What runs against this database now, as an image's tag or a revision. Recorded with the backup, so that the right version
+        can be started against it.
+    type: str
 requirements:
   - psycopg >= 3.1
   - boto3 for repositories of type s3
@@ -235,7 +240,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils._argspec import 
     LOGIN_SPEC,
     REPOSITORIES_SPEC,
 )
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.logical import run
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.run import run
 
 
 def main() -> None:
@@ -261,6 +266,7 @@ def main() -> None:
             "lock_dir": {"type": "path"},
             "bin_dir": {"type": "path"},
             "signing_key": {"type": "path"},
+            "application_version": {"type": "str"},
         },
         run,
     )

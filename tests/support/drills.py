@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.logical import run as take_backup
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.run import run as take_backup
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.account import account_for
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.run import run as run_drill

@@ -49,6 +49,7 @@ class LogicalJob:
     max_age_seconds: float | None = None
     lock_dir: Path | None = None
     signing_key: Path | None = None
+    application_version: str = ""
 
     @classmethod
     def from_options(cls, given: Mapping[str, Any]) -> LogicalJob:
@@ -79,6 +80,7 @@ class LogicalJob:
             max_age_seconds=options.duration_seconds(given, "max_age", _WHERE, None),
             lock_dir=_path(given, "lock_dir"),
             signing_key=signing_key,
+            application_version=options.text(given, "application_version", _WHERE, ""),
         )
 
     def open_repositories(self) -> list[Repository]:

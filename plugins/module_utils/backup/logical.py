@@ -12,38 +12,33 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress, layout
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.dump import Outrun, dump
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.instructions import logical_instructions
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import BackupWriter, Delivery
-from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Catalogue
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, RepositoryError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.collect import Collector
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import Evidence
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest
-from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import Counter, Pipeline, ProcessStage
+from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import Pipeline
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.advisory import advisory_lock
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import open_connection, server_facts
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.credentials import client_credentials
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDump
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import Snapshot, exported_snapshot
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import exported_snapshot
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import VERSION, host_id, host_name, now
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import sign
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
-__all__ = ["KIND", "LogicalBackup", "back_up", "newest_everywhere", "run"]
+__all__ = ["KIND", "LogicalBackup", "back_up", "result_of"]
 
 KIND = "database"
 ATTEMPTS = 3
-LOCK_WAIT_SECONDS = 10.0
-DUMP_HEADER = b"PGDMP"
-"""How every custom-format archive begins (src/bin/pg_dump/pg_backup_archiver.c)."""
 
 
 @dataclass(frozen=True)
@@ -57,34 +52,6 @@ class LogicalBackup:
     notes: Sequence[str]
 
 
-def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
-    """From options to a result, for the module and the command: a backup, or the young one that makes it needless."""
-    job = LogicalJob.from_options(given)
-    with contextlib.ExitStack() as stack:
-        repositories = [stack.enter_context(repository) for repository in job.open_repositories()]
-        if not check_mode:
-            stack.enter_context(host_lock(job.system, KIND, job.name, job.lock_dir))
-        young = _young_backup(job, repositories)
-        if young is not None:
-            age = (now() - young.snapshot_at).total_seconds()
-            return {
-                "changed": False,
-                "backup_id": young.backup_id,
-                "snapshot_at": format_moment(young.snapshot_at),
-                "age_seconds": age,
-            }
-        if check_mode:
-            return {"changed": True, "warnings": list(_rehearse(job))}
-        return _result(back_up(job, repositories, progress))
-
-
-def newest_everywhere(job: LogicalJob, repositories: Sequence[Repository]) -> Manifest | None:
-    """The newest backup of this asset that is complete in every one of the repositories, or None."""
-    catalogue = Catalogue.load(repositories, job.system, KIND, job.name)
-    names = {repository.name for repository in repositories}
-    return catalogue.newest_complete(names)
-
-
 def back_up(job: LogicalJob, repositories: Sequence[Repository], progress: Callable[[str], None]) -> LogicalBackup:
     """Take the backup; again with a new snapshot when production changed under pg_dump. The caller holds this host's lock.
 
@@ -95,7 +62,7 @@ def back_up(job: LogicalJob, repositories: Sequence[Repository], progress: Calla
         attempts_left -= 1
         try:
             return _back_up_once(job, repositories, progress)
-        except _Outrun as outrun:
+        except Outrun as outrun:
             if not attempts_left:
                 raise outrun.cause from None
             progress(f"production changed under pg_dump, so again with a new snapshot: {outrun.cause}")
@@ -115,10 +82,10 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
         with exported_snapshot(connection, lock_timeout_seconds=job.lock_timeout_seconds) as snapshot:
             progress(f"snapshot of {len(snapshot.tables)} tables at {format_moment(snapshot.moment)}")
             with collector.beside(snapshot) as counting:
-                plain_bytes = _dump(job, pg_dump, snapshot, writer, application_name)
-                progress(f"dumped {plain_bytes} bytes")
+                dumped = dump(job, pg_dump, snapshot, writer, application_name)
+                progress(f"dumped {dumped.plain_bytes} bytes")
                 counting.finish(job.evidence_budget_seconds)
-        evidence = collector.evidence(counting, plain_bytes)
+        evidence = collector.evidence(counting, dumped.plain_bytes)
         with Pipeline([compress.compressor(job.compression_level), job.sealer.stage()], [evidence.to_bytes()]) as sealed:
             writer.store(f"evidence.json{compress.SUFFIX}{job.sealer.suffix}", "evidence", sealed)
         notes = [*job.sealer.notes, *pg_dump.warnings]
@@ -126,7 +93,7 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
             notes.append("the manifest is not signed: signing_key is not set")
 
         def manifest(artifacts: Sequence[Artifact], problems: Mapping[str, str]) -> Manifest:
-            unsigned = Manifest(
+            described = Manifest(
                 system=ref.system,
                 kind=ref.kind,
                 name=ref.name,
@@ -142,17 +109,20 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
                 client_version=pg_dump.version,
                 system_identifier=facts.system_identifier,
                 database_bytes=evidence.database_bytes,
-                plain_bytes=plain_bytes,
+                plain_bytes=dumped.plain_bytes,
                 compression=compress.METHOD,
                 encryption=job.sealer.method,
                 recipients=job.sealer.recipients,
                 artifacts=tuple(artifacts),
                 repositories=dict(problems),
                 notes=tuple(notes),
+                format=dumped.format,
+                object_count=len(evidence.objects),
+                application_version=job.application_version,
             )
             if job.signing_key is None:
-                return unsigned
-            return dataclasses.replace(unsigned, signature=sign(unsigned.signed_bytes(), str(job.signing_key)))
+                return described
+            return dataclasses.replace(described, signature=sign(described.signed_bytes(), str(job.signing_key)))
 
         def instructions(artifacts: Sequence[Artifact]) -> Mapping[str, bytes]:
             return logical_instructions(ref, artifacts, facts.version, format_moment(snapshot.moment))
@@ -166,59 +136,13 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
             f"backup {ref.backup_id} exists, but is not complete in {', '.join(delivery.repository for delivery in incomplete)}",
             "; ".join(delivery.problem for delivery in incomplete),
             "The other repositories hold it whole; mend this one and run again.",
-            result=_result(backup),
+            result=result_of(backup),
         )
     return backup
 
 
-def _dump(job: LogicalJob, pg_dump: PgDump, snapshot: Snapshot, writer: BackupWriter, application_name: str) -> int:
-    """Stream the dump into every repository; return its bytes before compression. No temporary copy anywhere."""
-    counter = Counter("pg_dump's output", DUMP_HEADER)
-    # A TRUNCATE that waits for our locks makes pg_dump wait behind it, and would for ever: nobody gains from a long wait.
-    wait = min(job.lock_timeout_seconds, LOCK_WAIT_SECONDS)
-    argv = pg_dump.argv(job.login.conninfo(application_name), snapshot_id=snapshot.id, lock_wait_timeout_seconds=wait)
-    with client_credentials(job.login) as credentials:
-        dump = ProcessStage("pg_dump", argv, env=credentials.env, pass_fds=credentials.pass_fds)
-        with Pipeline([dump, counter, compress.compressor(job.compression_level), job.sealer.stage()]) as sealed:
-            try:
-                writer.store(f"database.dump{compress.SUFFIX}{job.sealer.suffix}", "dump", sealed)
-            except LifeboatError as error:
-                if dump.returncode and not counter.size_bytes and PgDump.was_outrun(dump.stderr_tail):
-                    raise _Outrun(error) from None
-                raise
-    return counter.size_bytes
-
-
-class _Outrun(Exception):
-    """pg_dump ended before its first byte, because something that its snapshot shows was changed or dropped meanwhile."""
-
-    def __init__(self, cause: LifeboatError) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
-
-
-def _rehearse(job: LogicalJob) -> Iterator[str]:
-    """What a run needs before it begins, for check mode: raises what the run would raise."""
-    with open_connection(job.login, application_name="lifeboat check") as connection:
-        pg_dump = PgDump(server_facts(connection).major, job.bin_dir)
-    compress.compressor(job.compression_level)
-    yield from job.sealer.notes
-    yield from pg_dump.warnings
-
-
-def _young_backup(job: LogicalJob, repositories: Sequence[Repository]) -> Manifest | None:
-    """The backup that makes another one needless: whole everywhere and younger than `max_age`."""
-    if job.max_age_seconds is None:
-        return None
-    newest = newest_everywhere(job, repositories)
-    if newest is None:
-        return None
-    age = (now() - newest.snapshot_at).total_seconds()
-    # A snapshot from the future means that a clock jumped: never a reason to skip a backup.
-    return newest if 0 <= age < job.max_age_seconds else None
-
-
-def _result(backup: LogicalBackup) -> dict[str, Any]:
+def result_of(backup: LogicalBackup) -> dict[str, Any]:
+    """What a module returns about a backup that was taken."""
     manifest = backup.manifest
     return {
         "changed": True,

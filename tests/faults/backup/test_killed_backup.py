@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.logical import run
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.run import run
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
 from support.clusters import Server
 from support.leaks import children, eventually
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.needs("program:age", "program:zstd")
 
 RUN = """
 import json, sys
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.logical import run
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.run import run
 print(json.dumps(run(json.load(sys.stdin))))
 """
 

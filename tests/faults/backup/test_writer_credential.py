@@ -13,7 +13,7 @@ from typing import Any
 import pyrage
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.logical import run
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.run import run
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import AccessDenied, ObjectExists
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 from support.backups import check_complete

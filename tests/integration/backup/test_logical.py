@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.logical import run
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.run import run
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
     ConfigurationError,
     DatabaseError,

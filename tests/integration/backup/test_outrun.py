@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.logical import run
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.run import run
 from support.clusters import Server
 from support.leaks import eventually
 from support.logical import manifests_in

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.logical import run
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.run import run
 from support.clusters import Server
 from support.logical import Identity, folder_of, manifest_of, new_identity
 

@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From options to a result: a backup, or the young one that makes it needless. For the module and the command."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils import compress
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.logical import KIND, back_up, result_of
+from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Catalogue
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import open_connection, server_facts
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDump
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
+from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
+
+__all__ = ["newest_everywhere", "run"]
+
+
+def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
+    """From options to a result, for the module and the command: a backup, or the young one that makes it needless."""
+    job = LogicalJob.from_options(given)
+    with contextlib.ExitStack() as stack:
+        repositories = [stack.enter_context(repository) for repository in job.open_repositories()]
+        if not check_mode:
+            stack.enter_context(host_lock(job.system, KIND, job.name, job.lock_dir))
+        young = _young_backup(job, repositories)
+        if young is not None:
+            age = (now() - young.snapshot_at).total_seconds()
+            return {
+                "changed": False,
+                "backup_id": young.backup_id,
+                "snapshot_at": format_moment(young.snapshot_at),
+                "age_seconds": age,
+            }
+        if check_mode:
+            return {"changed": True, "warnings": list(_rehearse(job))}
+        return result_of(back_up(job, repositories, progress))
+
+
+def newest_everywhere(job: LogicalJob, repositories: Sequence[Repository]) -> Manifest | None:
+    """The newest backup of this asset that is complete in every one of the repositories, or None."""
+    catalogue = Catalogue.load(repositories, job.system, KIND, job.name)
+    names = {repository.name for repository in repositories}
+    return catalogue.newest_complete(names)
+
+
+def _rehearse(job: LogicalJob) -> Iterator[str]:
+    """What a run needs before it begins, for check mode: raises what the run would raise."""
+    with open_connection(job.login, application_name="lifeboat check") as connection:
+        pg_dump = PgDump(server_facts(connection).major, job.bin_dir)
+    compress.compressor(job.compression_level)
+    yield from job.sealer.notes
+    yield from pg_dump.warnings
+
+
+def _young_backup(job: LogicalJob, repositories: Sequence[Repository]) -> Manifest | None:
+    """The backup that makes another one needless: whole everywhere and younger than `max_age`."""
+    if job.max_age_seconds is None:
+        return None
+    newest = newest_everywhere(job, repositories)
+    if newest is None:
+        return None
+    age = (now() - newest.snapshot_at).total_seconds()
+    # A snapshot from the future means that a clock jumped: never a reason to skip a backup.
+    return newest if 0 <= age < job.max_age_seconds else None
