@@ -37,9 +37,20 @@ options:
     default: ""
   login_db:
     description:
-      - The database.
+      - The database. Required, unless O(login_url) names it.
     type: str
-    required: true
+  login_url:
+    description:
+      - A connection URL, as managed servers give it out, in place of the options above, for example
+        V(postgresql://backup:secret@db.example.net:5432/shop?sslmode=verify-full).
+      - It may carry C(sslmode), C(sslrootcert), C(sslcert), C(sslkey), C(channel_binding), and C(options=endpoint=…). Where it
+        and an option say different things, the run ends before it begins.
+      - Take the URL of the direct connection, never of a connection pooler.
+    type: str
+  login_url_file:
+    description:
+      - File that holds the URL and nothing else, readable for its owner only. Excludes O(login_url).
+    type: path
   ssl_mode:
     description:
       - How TLS is negotiated over TCP, as libpq's C(sslmode). Only V(verify-full) proves who the server is.
@@ -49,5 +60,13 @@ options:
   ca_cert:
     description:
       - File with the certificates of the authorities that V(verify-ca) and V(verify-full) trust.
+    type: path
+  ssl_cert:
+    description:
+      - File with a client certificate, where the server asks for one.
+    type: path
+  ssl_key:
+    description:
+      - File with the key of O(ssl_cert), readable for its owner only.
     type: path
 """

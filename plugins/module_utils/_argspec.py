@@ -20,9 +20,13 @@ LOGIN_SPEC: dict[str, Any] = {
     "login_user": {"type": "str", "default": "postgres"},
     "login_password": {"type": "str", "default": "", "no_log": True},
     "login_unix_socket": {"type": "str", "default": ""},
-    "login_db": {"type": "str", "required": True},
+    "login_db": {"type": "str"},
+    "login_url": {"type": "str", "no_log": True},
+    "login_url_file": {"type": "path"},
     "ssl_mode": {"type": "str", "default": "prefer", "choices": ["allow", "disable", "prefer", "require", "verify-ca", "verify-full"]},
     "ca_cert": {"type": "path"},
+    "ssl_cert": {"type": "path"},
+    "ssl_key": {"type": "path"},
 }
 
 REPOSITORIES_SPEC: dict[str, Any] = {"repositories": {"type": "dict", "required": True}}

@@ -39,7 +39,7 @@ def test_a_fragment_documents_exactly_what_is_accepted(name: str) -> None:
 
 
 def test_secrets_are_marked_and_nothing_else_is() -> None:
-    assert [name for name, option in _argspec.LOGIN_SPEC.items() if option.get("no_log")] == ["login_password"]
+    assert [name for name, option in _argspec.LOGIN_SPEC.items() if option.get("no_log")] == ["login_password", "login_url"]
 
 
 def test_the_library_knows_exactly_the_options_of_encryption() -> None:

@@ -18,6 +18,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.checks import fa
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import Login
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.login import read_login
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository, validate
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import Sealer
@@ -50,11 +51,15 @@ class LogicalJob:
     lock_dir: Path | None = None
     signing_key: Path | None = None
     application_version: str = ""
+    format: str = "auto"
+    jobs: int = 2
+    staging_dir: Path | None = None
+    statistics: bool = False
 
     @classmethod
     def from_options(cls, given: Mapping[str, Any]) -> LogicalJob:
         """Read a module's parameters; raises `ConfigurationError`, `SealError`, `MissingTool`."""
-        login = Login.from_options(given)
+        login = read_login(given)
         repositories = options.mapping(given, "repositories", _WHERE)
         if not repositories:
             raise ConfigurationError("repositories is empty", _WHERE, "Name one at least, better two in different places.")
@@ -81,6 +86,10 @@ class LogicalJob:
             lock_dir=_path(given, "lock_dir"),
             signing_key=signing_key,
             application_version=options.text(given, "application_version", _WHERE, ""),
+            format=options.choice(given, "format", _WHERE, ("auto", "custom", "directory"), "auto"),
+            jobs=options.integer(given, "jobs", _WHERE, 2, minimum=1, maximum=64),
+            staging_dir=_path(given, "staging_dir"),
+            statistics=options.boolean(given, "statistics", _WHERE, False),
         )
 
     def open_repositories(self) -> list[Repository]:

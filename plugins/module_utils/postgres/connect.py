@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils import deps, options
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, DatabaseError
+from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DatabaseError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.faults import connection_fault, first_line
 
 if TYPE_CHECKING:
@@ -70,7 +69,9 @@ _SINCE = {"transaction_timeout": 170000}
 
 @dataclass(frozen=True)
 class Login:
-    """Who logs in where. An empty `host` is the Unix socket in `unix_socket`, or where this host's server has it."""
+    """Who logs in where (`login.py` reads it from options). An empty `host` is the Unix socket in `unix_socket`, or where
+    this host's server has it. `server_options` is for the server or a proxy before it, never for settings of the session.
+    """
 
     host: str = ""
     port: int = 5432
@@ -80,29 +81,10 @@ class Login:
     dbname: str = "postgres"
     ssl_mode: str = ""
     ca_cert: str = ""
-
-    @classmethod
-    def from_options(cls, given: Mapping[str, Any], where: str = "login") -> Login:
-        """Read `login_host`, `login_port`, `login_user`, `login_password`, `login_unix_socket`, `login_db`, `ssl_mode`
-        and `ca_cert`, as community.postgresql spells them; `login_db` is the one that must be there.
-
-        Raises `ConfigurationError`. A password in the environment (`PGPASSWORD`) is taken when none is given, so that
-        psycopg and the client programs log in alike.
-        """
-        host = options.text(given, "login_host", where, "")
-        unix_socket = options.text(given, "login_unix_socket", where, "")
-        if unix_socket and host not in ("", "localhost"):
-            raise ConfigurationError("login_host and login_unix_socket name two servers", where, "Give the one that the database is on.")
-        return cls(
-            host="" if unix_socket else host,
-            port=options.integer(given, "login_port", where, 5432, minimum=1, maximum=65535),
-            user=options.text(given, "login_user", where, "postgres"),
-            password=options.text(given, "login_password", where, "") or os.environ.get("PGPASSWORD", ""),
-            unix_socket=unix_socket,
-            dbname=options.text(given, "login_db", where),
-            ssl_mode=options.text(given, "ssl_mode", where, ""),
-            ca_cert=options.text(given, "ca_cert", where, ""),
-        )
+    ssl_cert: str = ""
+    ssl_key: str = ""
+    channel_binding: str = ""
+    server_options: str = ""
 
     def for_database(self, dbname: str) -> Login:
         """The same login to another database of the server."""
@@ -127,7 +109,7 @@ class Login:
             "user": self.user,
             "dbname": self.dbname,
             "application_name": application_name,
-            "options": "",
+            "options": self.server_options,
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             # The session that holds the snapshot is silent for as long as the dump takes: a firewall forgets silent ones, and
             # a network that is gone has to be noticed, here within two minutes.
@@ -136,6 +118,9 @@ class Login:
             "keepalives_count": 6,
             "sslmode": self.ssl_mode or None,
             "sslrootcert": self.ca_cert or None,
+            "sslcert": self.ssl_cert or None,
+            "sslkey": self.ssl_key or None,
+            "channel_binding": self.channel_binding or None,
         }
         parameters.update(more)
         psycopg()

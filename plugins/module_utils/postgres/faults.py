@@ -55,6 +55,31 @@ _RULES: tuple[tuple[str, str, str], ...] = (
         "ALTER ROLE … LOGIN, or name another login_user.",
     ),
     (
+        r"unsupported startup parameter|unsupported or unrecognized startup|no such database: |no more connections allowed \(max_client",
+        "a connection pooler answered and refused",
+        "Use the direct connection to the server: a snapshot and its locks need a session of their own.",
+    ),
+    (
+        r"certificate verify failed",
+        "the server's certificate is not signed by an authority that ca_cert names",
+        "Give the file of the authority that signed it as ca_cert; a managed server's is in its manual.",
+    ),
+    (
+        r"does not match host name",
+        "the server's certificate is for another name than login_host",
+        "Log in by the name that the certificate is for. verify-ca would not look at the name.",
+    ),
+    (
+        r"root certificate file .* does not exist",
+        "there is no file of authorities to check the server's certificate with",
+        "Give it as ca_cert; for a public authority /etc/ssl/certs/ca-certificates.crt.",
+    ),
+    (
+        r"requires a valid client certificate|certificate required|alert unknown ca|alert bad certificate|alert certificate",
+        "the server wants a client certificate that it knows, for {user!r}",
+        "Give ssl_cert and ssl_key; the server's ssl_ca_file has to hold the authority that signed them.",
+    ),
+    (
         r"certificate|SSL|server does not support",
         "the encrypted connection was refused",
         "Check ssl_mode and ca_cert, and the server's certificate.",

@@ -11,6 +11,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Co
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import Login
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.credentials import client_credentials
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.faults import connection_fault
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.login import read_login
 from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
@@ -19,22 +20,22 @@ from psycopg.conninfo import conninfo_to_dict
 def test_options_are_spelled_as_community_postgresql_spells_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PGPASSWORD", raising=False)
     given_options = {"login_host": "db1", "login_port": "5433", "login_user": "backup", "login_password": "geheim", "login_db": "shop"}
-    login = Login.from_options(given_options)
-    assert login == Login(host="db1", port=5433, user="backup", password="geheim", dbname="shop")
+    login = read_login(given_options)
+    assert login == Login(host="db1", port=5433, user="backup", password="geheim", dbname="shop", ssl_mode="prefer")
     assert "geheim" not in repr(login)
-    assert Login.from_options({"login_db": "shop"}) == Login(dbname="shop")
-    assert Login.from_options({"login_db": "shop", "login_host": "localhost", "login_unix_socket": "/s"}) == Login(
-        unix_socket="/s", dbname="shop"
+    assert read_login({"login_db": "shop"}) == Login(dbname="shop", ssl_mode="prefer")
+    assert read_login({"login_db": "shop", "login_host": "localhost", "login_unix_socket": "/s"}) == Login(
+        unix_socket="/s", dbname="shop", ssl_mode="prefer"
     )
     with pytest.raises(ConfigurationError, match="two servers"):
-        Login.from_options({"login_db": "shop", "login_host": "db1", "login_unix_socket": "/s"})
+        read_login({"login_db": "shop", "login_host": "db1", "login_unix_socket": "/s"})
     with pytest.raises(ConfigurationError, match="login_db"):
-        Login.from_options({})
+        read_login({})
 
 
 def test_a_password_of_the_environment_is_taken_for_every_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSWORD", "geheim")
-    login = Login.from_options({"login_db": "shop"})
+    login = read_login({"login_db": "shop"})
     assert login.password == "geheim"
     with client_credentials(login) as credentials:
         assert "PGPASSWORD" not in credentials.env
