@@ -1,18 +1,29 @@
 # SPDX-FileCopyrightText: The lifeboat.postgres contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The dump itself: what pg_dump shows of the snapshot, compressed and sealed into every repository."""
+"""The dump itself: what pg_dump shows of the snapshot, compressed and sealed into every repository.
+
+In the custom format it is streamed while it is made. In the directory format it is staged first, by several workers, and
+sent when the snapshot is needed no more.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.formats import AUTO, CUSTOM, DIRECTORY
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.staging import check_staged, staged_files, tar_stage
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import BackupWriter
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import BackupGuardError, LifeboatError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import Counter, Pipeline, ProcessStage
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.credentials import client_credentials
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDump
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDump, PgRestore
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import Snapshot
 
 __all__ = ["Dumped", "Outrun", "dump"]
@@ -20,37 +31,110 @@ __all__ = ["Dumped", "Outrun", "dump"]
 LOCK_WAIT_SECONDS = 10.0
 DUMP_HEADER = b"PGDMP"
 """How every custom-format archive begins (src/bin/pg_dump/pg_backup_archiver.c)."""
+CUSTOM_NAME, DIRECTORY_NAME = "database.dump", "database.tar"
 
 
 @dataclass(frozen=True)
 class Dumped:
-    """A dump that every healthy repository has confirmed: its format, and its bytes before compression."""
+    """A whole dump: its format, and its bytes before compression.
+
+    `send` brings it into every healthy repository and returns when all have confirmed it; the snapshot is needed no more.
+    What was streamed is there already. `note` is what the operator should know, "" for nothing.
+    """
 
     format: str
     plain_bytes: int
+    send: Callable[[], None]
+    note: str = ""
 
 
 class Outrun(Exception):
-    """pg_dump ended before its first byte, because something that its snapshot shows was changed or dropped meanwhile."""
+    """pg_dump ended before anything was sent, because something that its snapshot shows was changed or dropped meanwhile.
 
-    def __init__(self, cause: LifeboatError) -> None:
+    `staged`: its workers ended so, who have to get a lock for every table once more when they come to it.
+    """
+
+    def __init__(self, cause: LifeboatError, staged: bool = False) -> None:
         super().__init__(str(cause))
         self.cause = cause
+        self.staged = staged
 
 
-def dump(job: LogicalJob, pg_dump: PgDump, snapshot: Snapshot, writer: BackupWriter, application_name: str) -> Dumped:
-    """Stream the dump into every repository. No temporary copy anywhere."""
+class _StagingFull(Exception):
+    """The disk of the staging directory is full; the snapshot is still held, and nothing was sent."""
+
+
+def dump(
+    job: LogicalJob, pg_dump: PgDump, snapshot: Snapshot, writer: BackupWriter, application_name: str, stage: Path | None = None
+) -> Dumped:
+    """Dump the snapshot: streamed into every repository, or with `stage` (a path in a private directory) staged there first.
+
+    Raises `Outrun`; `BackupGuardError` when what was staged is not what it should be.
+    """
+    if stage is None:
+        return _streamed(job, pg_dump, snapshot, writer, application_name)
+    try:
+        return _staged(job, pg_dump, snapshot, writer, application_name, stage)
+    except _StagingFull as full:
+        shutil.rmtree(stage, ignore_errors=True)
+        if job.format != AUTO:
+            raise BackupGuardError(
+                f"the disk of the staging directory is full: {full}",
+                str(stage.parent.parent),
+                "Name another staging_dir, or format: custom.",
+            ) from None
+        streamed = _streamed(job, pg_dump, snapshot, writer, application_name)
+        return dataclasses.replace(streamed, note=f"streamed, since the disk of {stage.parent.parent} became full while staging")
+
+
+def _streamed(job: LogicalJob, pg_dump: PgDump, snapshot: Snapshot, writer: BackupWriter, application_name: str) -> Dumped:
+    """No temporary copy anywhere."""
     counter = Counter("pg_dump's output", DUMP_HEADER)
-    # A TRUNCATE that waits for our locks makes pg_dump wait behind it, and would for ever: nobody gains from a long wait.
-    wait = min(job.lock_timeout_seconds, LOCK_WAIT_SECONDS)
-    argv = pg_dump.argv(job.login.conninfo(application_name), snapshot_id=snapshot.id, lock_wait_timeout_seconds=wait)
-    with client_credentials(job.login) as credentials:
-        program = ProcessStage("pg_dump", argv, env=credentials.env, pass_fds=credentials.pass_fds)
+    with _pg_dump(job, pg_dump, snapshot, application_name) as program:
         with Pipeline([program, counter, compress.compressor(job.compression_level), job.sealer.stage()]) as sealed:
             try:
-                writer.store(f"database.dump{compress.SUFFIX}{job.sealer.suffix}", "dump", sealed)
+                writer.store(f"{CUSTOM_NAME}{compress.SUFFIX}{job.sealer.suffix}", "dump", sealed)
             except LifeboatError as error:
                 if program.returncode and not counter.size_bytes and PgDump.was_outrun(program.stderr_tail):
                     raise Outrun(error) from None
                 raise
-    return Dumped("custom", counter.size_bytes)
+    return Dumped(CUSTOM, counter.size_bytes, lambda: None)
+
+
+def _staged(job: LogicalJob, pg_dump: PgDump, snapshot: Snapshot, writer: BackupWriter, application_name: str, stage: Path) -> Dumped:
+    with _pg_dump(job, pg_dump, snapshot, application_name, stage) as program:
+        try:
+            with Pipeline([program]) as silent:
+                silent.finish()
+        except LifeboatError as error:
+            # Whatever it was that production changed: nothing was sent yet, so another try costs time only.
+            if PgDump.was_outrun(program.stderr_tail):
+                raise Outrun(error, staged=True) from None
+            if "No space left on device" in program.stderr_tail:
+                raise _StagingFull(error.what) from None
+            raise
+    check_staged(stage, PgRestore(pg_dump.major, pg_dump.path.parent).contents(stage))
+
+    def send() -> None:
+        with Pipeline([tar_stage(stage), compress.compressor(job.compression_level), job.sealer.stage()]) as sealed:
+            writer.store(f"{DIRECTORY_NAME}{compress.SUFFIX}{job.sealer.suffix}", "dump", sealed)
+
+    return Dumped(DIRECTORY, sum(size_bytes for _name, size_bytes in staged_files(stage)), send)
+
+
+@contextlib.contextmanager
+def _pg_dump(
+    job: LogicalJob, pg_dump: PgDump, snapshot: Snapshot, application_name: str, directory: Path | None = None
+) -> Iterator[ProcessStage]:
+    """pg_dump of the snapshot as a stage; its credential lasts as long as the block."""
+    argv = pg_dump.argv(
+        job.login.conninfo(application_name),
+        snapshot_id=snapshot.id,
+        # A TRUNCATE that waits for our locks makes pg_dump wait behind it, and would for ever: nobody gains from a long wait.
+        lock_wait_timeout_seconds=min(job.lock_timeout_seconds, LOCK_WAIT_SECONDS),
+        directory=directory,
+        jobs=job.jobs,
+        statistics=job.statistics,
+    )
+    with client_credentials(job.login) as credentials:
+        yield ProcessStage("pg_dump", argv, env=credentials.env, pass_fds=credentials.pass_fds)

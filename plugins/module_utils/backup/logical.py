@@ -18,8 +18,10 @@ from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress, layout
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.dump import Outrun, dump
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.formats import AUTO, CUSTOM, DIRECTORY, choose_format
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.instructions import logical_instructions
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.staging import default_staging_dir, staging
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import BackupWriter, Delivery
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.collect import Collector
@@ -66,6 +68,8 @@ def back_up(job: LogicalJob, repositories: Sequence[Repository], progress: Calla
             if not attempts_left:
                 raise outrun.cause from None
             progress(f"production changed under pg_dump, so again with a new snapshot: {outrun.cause}")
+            if outrun.staged and job.format == AUTO:
+                job = dataclasses.replace(job, format=CUSTOM)  # it needs each lock once only, at its very beginning
 
 
 def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress: Callable[[str], None]) -> LogicalBackup:
@@ -77,18 +81,23 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
         facts = server_facts(connection)
         pg_dump = PgDump(facts.major, job.bin_dir)
         stack.enter_context(advisory_lock(connection, job.system, KIND, job.name))
+        choice = choose_format(job, connection, pg_dump)
+        stage = None
+        if choice.format == DIRECTORY:
+            stage = stack.enter_context(staging(job.staging_dir or default_staging_dir(), ref.backup_id))
         collector = Collector(connection, queries=job.queries, checks=job.checks, lock_timeout_seconds=job.lock_timeout_seconds)
         writer = stack.enter_context(BackupWriter(ref, repositories, job.stall_timeout_seconds, job.volume_bytes, progress))
         with exported_snapshot(connection, lock_timeout_seconds=job.lock_timeout_seconds) as snapshot:
             progress(f"snapshot of {len(snapshot.tables)} tables at {format_moment(snapshot.moment)}")
             with collector.beside(snapshot) as counting:
-                dumped = dump(job, pg_dump, snapshot, writer, application_name)
+                dumped = dump(job, pg_dump, snapshot, writer, application_name, stage)
                 progress(f"dumped {dumped.plain_bytes} bytes")
                 counting.finish(job.evidence_budget_seconds)
         evidence = collector.evidence(counting, dumped.plain_bytes)
+        dumped.send()
         with Pipeline([compress.compressor(job.compression_level), job.sealer.stage()], [evidence.to_bytes()]) as sealed:
             writer.store(f"evidence.json{compress.SUFFIX}{job.sealer.suffix}", "evidence", sealed)
-        notes = [*job.sealer.notes, *pg_dump.warnings]
+        notes = [*job.sealer.notes, *pg_dump.warnings, *filter(None, (choice.note, dumped.note))]
         if job.signing_key is None:
             notes.append("the manifest is not signed: signing_key is not set")
 
@@ -150,6 +159,7 @@ def result_of(backup: LogicalBackup) -> dict[str, Any]:
         "snapshot_at": format_moment(manifest.snapshot_at),
         "size_bytes": manifest.size_bytes,
         "plain_bytes": manifest.plain_bytes,
+        "format": manifest.format,
         "seconds": round(backup.seconds, 3),
         "signed": bool(manifest.signature),
         "repositories": {

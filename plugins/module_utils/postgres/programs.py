@@ -28,6 +28,7 @@ _DIRECTORIES = (
     "/usr/local/pgsql/bin",
     "/usr/local/bin",
 )
+_OUTRUN = r"Query was: LOCK TABLE|could not obtain lock on relation|could not open relation with OID|cache lookup failed|does not exist"
 _SERVER_PROGRAMS = ("initdb", "postgres", "pg_ctl", "pg_controldata", "pg_resetwal", "pg_checksums")
 
 SAFE_MINORS: Mapping[int, int] = {14: 24, 15: 19, 16: 15, 17: 11, 18: 6}
@@ -92,12 +93,22 @@ class Program:
 
 
 class PgDump(Program):
-    """`pg_dump` into a pipe, custom format: the only one that streams, lists and restores selectively."""
+    """`pg_dump`: into a pipe in the custom format, the only one that streams, lists and restores selectively; or into a directory."""
 
     name = "pg_dump"
 
-    def argv(self, conninfo: str, *, snapshot_id: str, lock_wait_timeout_seconds: float = 10.0, extra: Sequence[str] = ()) -> list[str]:
-        """Dump what `snapshot_id` shows, uncompressed, to standard output.
+    def argv(
+        self,
+        conninfo: str,
+        *,
+        snapshot_id: str,
+        lock_wait_timeout_seconds: float = 10.0,
+        directory: str | os.PathLike[str] | None = None,
+        jobs: int = 1,
+        statistics: bool = False,
+        extra: Sequence[str] = (),
+    ) -> list[str]:
+        """Dump what `snapshot_id` shows, uncompressed, to standard output, or with `jobs` workers into a new `directory`.
 
         Every table is locked by the snapshot's session already, so a lock that is not had at once is not to be had as
         long as the snapshot lives: a short wait, then a new snapshot (docs/postgres-notes.md#lock-queue).
@@ -109,14 +120,17 @@ class PgDump(Program):
             str(self.path),
             f"--dbname={conninfo}",
             "--no-password",
-            "--format=custom",
+            "--format=custom" if directory is None else "--format=directory",
             "--compress=0",
             f"--snapshot={snapshot_id}",
             f"--lock-wait-timeout={max(1, round(lock_wait_timeout_seconds * 1000))}",
         ]
-        # Since 18 a dump can carry the planner's statistics; the drill makes its own, and times them.
+        if directory is not None:
+            # It lives for as long as the run does: nothing of it has to survive a crash.
+            argv += [f"--jobs={jobs}", "--no-sync", f"--file={os.fspath(directory)}"]
+        # Since 18 a dump can carry the planner's statistics.
         if self.knows("--no-statistics"):
-            argv.append("--no-statistics")
+            argv.append("--statistics" if statistics else "--no-statistics")
         return [*argv, *extra]
 
     @staticmethod
@@ -124,9 +138,10 @@ class PgDump(Program):
         """Whether pg_dump failed because production changed under it: another try with a new snapshot may succeed.
 
         It waited for a lock that it could not get while the snapshot's session held its own, or something that the
-        snapshot shows was dropped meanwhile. Both are found before it writes its first byte.
+        snapshot shows was dropped meanwhile. Both are found before it writes its first byte, but for a worker of a parallel
+        dump: each takes its lock when it comes to its table, and gives up at once when somebody waits for that table.
         """
-        return re.search(r"Query was: LOCK TABLE|could not open relation with OID|cache lookup failed|does not exist", stderr) is not None
+        return re.search(_OUTRUN, stderr) is not None
 
 
 class PgRestore(Program):
@@ -135,7 +150,14 @@ class PgRestore(Program):
     name = "pg_restore"
 
     def argv(
-        self, conninfo: str, archive: str | os.PathLike[str] | None, *, jobs: int = 1, create: bool = False, extra: Sequence[str] = ()
+        self,
+        conninfo: str,
+        archive: str | os.PathLike[str] | None,
+        *,
+        jobs: int = 1,
+        create: bool = False,
+        statistics: bool = False,
+        extra: Sequence[str] = (),
     ) -> list[str]:
         """Restore `archive` (None: standard input, one job) over the login of `conninfo`.
 
@@ -149,7 +171,7 @@ class PgRestore(Program):
         if create:
             argv.append("--create")
         if self.knows("--no-statistics"):
-            argv.append("--no-statistics")
+            argv.append("--statistics" if statistics else "--no-statistics")
         argv += extra
         if archive is not None:
             argv += ["--", os.fspath(archive)]
@@ -181,9 +203,14 @@ class ArchiveListing:
         found = (re.match(r"\d+; \d+ \d+ EXTENSION - (.+) $", line) for line in self.entries)
         return tuple(match.group(1) for match in found if match)
 
+    def ids(self, kind: str) -> list[int]:
+        """The numbers of the entries of a kind, e.g. `TABLE DATA`; in a directory the files of their data are called so."""
+        found = (re.match(rf"(\d+); \d+ \d+ {re.escape(kind)} ", line) for line in self.entries)
+        return [int(match.group(1)) for match in found if match]
+
     def count(self, kind: str) -> int:
-        """How many entries of a kind there are, e.g. `TABLE DATA`."""
-        return sum(1 for line in self.entries if re.match(rf"\d+; \d+ \d+ {re.escape(kind)} ", line))
+        """How many entries of a kind there are."""
+        return len(self.ids(kind))
 
 
 class Initdb(Program):
