@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The lifeboat.postgres contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A certificate authority of the tests' own, and a server's certificate for loopback signed by it."""
+"""A certificate authority of the tests' own; a server's certificate for loopback and a client's signed by it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ class Certificates:
     ca: Path
     certificate: Path
     key: Path
+    client_certificate: Path
+    client_key: Path
 
 
 def make_certificates(directory: Path) -> Certificates:
-    """Written as PEM files into `directory`; valid for 127.0.0.1, not for localhost, for one day."""
+    """Written as PEM files into `directory`, for one day: a server's for 127.0.0.1, not for localhost, and one of client `backup`."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     directory.mkdir(parents=True, exist_ok=True)
-    found = Certificates(directory / "ca.pem", directory / "server.pem", directory / "server.key")
+    names = ("ca.pem", "server.pem", "server.key", "client.pem", "client.key")
+    found = Certificates(*(directory / name for name in names))
     now = dt.datetime.now(dt.timezone.utc)
 
     def begin(name: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
@@ -52,15 +55,19 @@ def make_certificates(directory: Path) -> Certificates:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    server = (
-        begin("tests' store", "tests' authority", key)
-        .add_extension(names, critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
-        .sign(ca_key, hashes.SHA256())
-    )
     found.ca.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    found.certificate.write_bytes(server.public_bytes(serialization.Encoding.PEM))
-    found.key.touch(mode=0o600)
-    found.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    for name, certificate, key_file in (
+        ("tests' server", found.certificate, found.key),
+        ("backup", found.client_certificate, found.client_key),
+    ):
+        signed = (
+            begin(name, "tests' authority", key)
+            .add_extension(address, critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+            .sign(ca_key, hashes.SHA256())
+        )
+        certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        key_file.touch(mode=0o600)
+        key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
     return found

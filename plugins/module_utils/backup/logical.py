@@ -30,6 +30,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import Pipeline
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.advisory import advisory_lock
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import open_connection, server_facts
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.pooler import refuse_pooler
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDump
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import exported_snapshot
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
@@ -78,6 +79,7 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
     application_name = f"lifeboat {ref.backup_id}"
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(open_connection(job.login, application_name=application_name))
+        refuse_pooler(connection, job.login)
         facts = server_facts(connection)
         pg_dump = PgDump(facts.major, job.bin_dir)
         stack.enter_context(advisory_lock(connection, job.system, KIND, job.name))

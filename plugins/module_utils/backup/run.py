@@ -15,6 +15,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.logical i
 from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Catalogue
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import open_connection, server_facts
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.pooler import refuse_pooler
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDump
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
@@ -54,6 +55,7 @@ def newest_everywhere(job: LogicalJob, repositories: Sequence[Repository]) -> Ma
 def _rehearse(job: LogicalJob) -> Iterator[str]:
     """What a run needs before it begins, for check mode: raises what the run would raise."""
     with open_connection(job.login, application_name="lifeboat check") as connection:
+        refuse_pooler(connection, job.login)
         pg_dump = PgDump(server_facts(connection).major, job.bin_dir)
     compress.compressor(job.compression_level)
     yield from job.sealer.notes
