@@ -18,10 +18,11 @@ __all__ = ["logical_instructions"]
 
 
 def logical_instructions(ref: BackupRef, artifacts: Sequence[Artifact], server_version: str, snapshot_at: str) -> Mapping[str, bytes]:
-    """`RESTORE.md` and `restore.sh` of a sealed custom-format dump."""
+    """`RESTORE.md` and `restore.sh` of a sealed dump in the custom or the directory format."""
     dump = next(artifact for artifact in artifacts if artifact.role == "dump")
     evidence = next(artifact for artifact in artifacts if artifact.role == "evidence")
     major = server_version.partition(".")[0]
+    in_directory = dump.name.startswith("database.tar")
     values = {
         "BACKUP_ID": ref.backup_id,
         "PREFIX": backup_prefix(ref),
@@ -33,6 +34,12 @@ def logical_instructions(ref: BackupRef, artifacts: Sequence[Artifact], server_v
         "MAJOR": major,
         "DUMP": shlex.join(volume.name for volume in dump.volumes),
         "EVIDENCE": shlex.join(volume.name for volume in evidence.volumes),
+        "OPENED": "database.tar" if in_directory else "database.dump",
+        "ARCHIVE": "database" if in_directory else "database.dump",
+        "UNPACK_BY_HAND": _UNPACK_BY_HAND if in_directory else "",
+        "UNPACK": _UNPACK if in_directory else "",
+        "TAR": "tar " if in_directory else "",
+        "TAR_CODE": "`tar`, " if in_directory else "",
         "DIGESTS": "\n".join(f"{volume.sha256}  {volume.name}" for artifact in (dump, evidence) for volume in artifact.volumes),
     }
     return {"RESTORE.md": _filled(_GUIDE, values), "restore.sh": _filled(_SCRIPT, values)}
@@ -61,7 +68,7 @@ _GUIDE = """\
 | lies under | `@PREFIX@` |
 | its manifest | `@MANIFEST@` (a folder without a manifest is the remainder of a broken run: do not use it) |
 
-You need: `age`, `zstd`, `sha256sum`, the PostgreSQL @MAJOR@ programs (`pg_restore`, `psql`), the **identity file** (the
+You need: `age`, `zstd`, @TAR_CODE@`sha256sum`, the PostgreSQL @MAJOR@ programs (`pg_restore`, `psql`), the **identity file** (the
 private key; it is not kept beside the backups), disk space for the unpacked dump, and an empty PostgreSQL @MAJOR@ server
 with the extensions that the database uses.
 
@@ -75,17 +82,17 @@ with the extensions that the database uses.
 
 The script checks every file against its digest, opens it, and restores into the server that `PGHOST`, `PGPORT` and
 `PGUSER` name (a superuser). It creates the database under its own name and refuses when that name is taken. It stops
-at the first error. `sh restore.sh --identity FILE --open-only` ends after `database.dump` and `evidence.json`.
+at the first error. `sh restore.sh --identity FILE --open-only` ends after `@ARCHIVE@` and `evidence.json`.
 
 The roles that own things have to exist on the server; `--no-owner` restores everything as the connecting user.
 
 ## The long way, by hand
 
     sha256sum @DUMP@          # compare with the list at the end
-    cat @DUMP@ | age -d -i identity.txt > database.dump.zst
-    zstd -d database.dump.zst
-    pg_restore --list database.dump
-    pg_restore --create --exit-on-error --jobs=4 --dbname=postgres database.dump
+    cat @DUMP@ | age -d -i identity.txt > @OPENED@.zst
+    zstd -d @OPENED@.zst
+@UNPACK_BY_HAND@    pg_restore --list @ARCHIVE@
+    pg_restore --create --exit-on-error --jobs=4 --dbname=postgres @ARCHIVE@
     psql -d THE_DATABASE -c ANALYZE
 
 `evidence.json` (opened the same way from @EVIDENCE@) holds the row counts, sequences and
@@ -119,7 +126,7 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$identity" ] || fail "$usage"
 [ -r "$identity" ] || fail "the identity file $identity cannot be read"
-for tool in age zstd sha256sum; do
+for tool in age zstd @TAR@sha256sum; do
     command -v "$tool" >/dev/null 2>&1 || fail "$tool is missing: install it first"
 done
 
@@ -143,10 +150,10 @@ open_artifact() { # target, volumes...
 }
 
 echo '2/4 opening the dump and the evidence'
-open_artifact database.dump @DUMP@
-open_artifact evidence.json @EVIDENCE@
+open_artifact @OPENED@ @DUMP@
+@UNPACK@open_artifact evidence.json @EVIDENCE@
 if [ -n "$open_only" ]; then
-    echo "opened: $into/database.dump and $into/evidence.json"
+    echo "opened: $into/@ARCHIVE@ and $into/evidence.json"
     exit 0
 fi
 
@@ -155,13 +162,23 @@ for tool in pg_restore vacuumdb; do
 done
 
 echo '3/4 restoring'
-database=$(pg_restore --list "$into/database.dump" | sed -n 's/^;  *dbname: //p') || fail 'the dump cannot be read'
-pg_restore --create --exit-on-error --jobs="$jobs" ${owner:+"$owner"} --dbname="${PGDATABASE:-postgres}" "$into/database.dump" ||
+database=$(pg_restore --list "$into/@ARCHIVE@" | sed -n 's/^;  *dbname: //p') || fail 'the dump cannot be read'
+pg_restore --create --exit-on-error --jobs="$jobs" ${owner:+"$owner"} --dbname="${PGDATABASE:-postgres}" "$into/@ARCHIVE@" ||
     fail 'the restore stopped: the message above names the statement (missing roles: create them, or use --no-owner)'
 
 echo '4/4 statistics'
 vacuumdb --analyze-only --quiet --all || fail 'statistics could not be gathered; the data are there'
 
 printf 'restored database %s as it was at @SNAPSHOT_AT@\n' "$database"
-echo "Compare it with $into/evidence.json before anybody uses it, then delete both files in $into."
+echo "Compare it with $into/evidence.json before anybody uses it, then delete both in $into."
+"""
+
+_UNPACK_BY_HAND = """\
+    mkdir database && tar -x -f database.tar -C database
+"""
+
+# A directory that is there already could hold files of another dump.
+_UNPACK = r"""mkdir -- "$into/database" 2>/dev/null || fail "$into/database exists already: remove it, or give another --into"
+tar -x -f "$into/database.tar" -C "$into/database" || fail 'the dump cannot be unpacked'
+rm -f -- "$into/database.tar"
 """

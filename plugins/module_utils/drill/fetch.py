@@ -11,11 +11,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress, layout
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.unpack import Unpacker
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
     IntegrityError,
     ManifestError,
@@ -111,6 +113,45 @@ class Fetcher:
                 partial.unlink()
             raise
         return size_bytes
+
+    def database(self, directory: Path, group: int | None = None) -> Path:
+        """Bring the opened dump into `directory`, in whichever format it is; return what pg_restore is to be given."""
+        if self._manifest.format == "directory":
+            path = directory / "database"
+            self.unpack(path, group)
+        else:
+            path = directory / "database.dump"
+            self.dump(path, group)
+        return path
+
+    def unpack(self, path: Path, group: int | None = None) -> int:
+        """Write the opened directory dump to `path`, which the `group` may read; return the bytes of its files.
+
+        Raises as `dump` does. On an error there is no directory of that name.
+        """
+        partial = path.with_name(f".{path.name}.part")
+        partial.mkdir(mode=0o700)
+        try:
+            unpacker = Unpacker(partial, self._manifest.plain_bytes, self._where, group)
+            try:
+                self._fetch(self._manifest.artifact("dump"), unpacker.feed)
+                unpacker.close()
+            finally:
+                unpacker.discard()
+            if unpacker.size_bytes != self._manifest.plain_bytes:
+                raise IntegrityError(
+                    f"the opened dump is not what was taken: {unpacker.size_bytes} bytes,"
+                    f" the manifest says {self._manifest.plain_bytes} bytes",
+                    self._where,
+                )
+            if group is not None:
+                os.chown(partial, -1, group)
+                partial.chmod(0o750)
+            partial.rename(path)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        return unpacker.size_bytes
 
     @property
     def _where(self) -> str:

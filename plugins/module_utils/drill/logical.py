@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The lifeboat.postgres contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Restore a custom-format dump into the throwaway server, and say how that went.
+"""Restore a dump into the throwaway server, and say how that went.
 
 The archive makes its own database, from template0, with its encoding, locale and settings. pg_restore goes on after an
 error, so that all of them are counted; one is enough to fail the drill.

@@ -16,6 +16,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.runner im
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill import guard, logical
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.account import account_for
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose import Found, choose
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.errands import Errands
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.fetch import Fetcher
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.measure import Stopwatch
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
@@ -110,8 +111,7 @@ class Story:
             self._target = target = Target(plan, manifest, prepared.programs, workspace, account)
             self._start(target, evidence)
         with watch.phase("fetch", f"fetch and open the dump, {size(manifest.artifact('dump').size_bytes)}"):
-            archive = workspace.fetched / "database.dump"
-            prepared.fetcher.dump(archive, account.gid)
+            archive = prepared.fetcher.database(workspace.fetched, account.gid)
         with watch.phase("restore", f"restore {size(manifest.plain_bytes)} over {many(plan.worker_count, 'connection')}"):
             errors = logical.restore(target, archive, plan.worker_count, owners=evidence is not None)
             if self._take([logical.judge(errors)]) == UNVERIFIED:
@@ -159,7 +159,7 @@ class Story:
                 self._take(compare(evidence, conn))
         recorded = evidence.checks if evidence is not None else {}
         connect = functools.partial(logical.session, target, database, _APPLICATION)
-        self._take(run_checks(self.plan.checks, connect, recorded, manifest.snapshot_at))
+        self._take(run_checks(self.plan.checks, connect, recorded, manifest.snapshot_at, Errands(target, database)))
 
     def _take(self, results: Iterable[CheckResult]) -> str:
         """Keep results; return the worst of their verdicts."""
