@@ -18,6 +18,11 @@ options:
         C(endpoint), C(region), C(path_style) (the default with an endpoint), C(ca_file), C(credentials_file) in the format of
         the AWS tools with C(profile), C(connect_timeout) (V(10s)), C(read_timeout) (V(60s)), C(part_size) (V(8MiB)),
         C(max_threads) (V(3)), C(object_lock) (V(none), V(governance) or V(compliance)) with C(object_lock_days)."
+      - "Every type also takes C(copy_from), the name of the repository that copies come from, with C(cadence) (C(hourly),
+        C(daily), C(weekly), C(monthly), C(yearly), C(every) with a duration as in C(every 10d), or C(every backup), the
+        default), and C(retention), the numbers to keep by C(hourly), C(daily), C(weekly), C(monthly), C(yearly) and C(keep).
+        A repository with C(copy_from) is not written by a backup but filled by M(lifeboat.postgres.backup_copy).
+        Nothing is removed by C(retention) yet."
       - Credentials are never options. They come from C(credentials_file), the environment, or the machine's own identity.
     type: dict
     required: true

@@ -21,6 +21,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.login import read_login
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository, validate
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.terms import check_sources, written_directly
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import Sealer
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.factory import sealer
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import check_signing_key
@@ -65,6 +66,9 @@ class LogicalJob:
             raise ConfigurationError("repositories is empty", _WHERE, "Name one at least, better two in different places.")
         for name, spec in repositories.items():
             validate(name, spec)
+        check_sources(repositories)
+        # What has copy_from is filled by backup_copy; at least one has not, or its copies would have no beginning.
+        repositories = written_directly(repositories)
         signing_key = _path(given, "signing_key")
         if signing_key is not None:
             check_signing_key(str(signing_key))

@@ -11,6 +11,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.posix import open_posix, validate_posix
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3 import open_s3, validate_s3
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.terms import terms_of
 
 __all__ = ["TYPES", "open_repository", "validate"]
 
@@ -40,4 +41,5 @@ def _type_of(name: str, spec: Mapping[str, Any]) -> str:
     where = f"repository {name!r}"
     options.mapping({"repository": spec}, "repository", where)
     kind: str = options.choice(spec, "type", where, TYPES)
+    terms_of(name, spec)
     return kind

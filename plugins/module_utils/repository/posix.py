@@ -24,6 +24,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
     ObjectMissing,
     RepositoryError,
 )
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import terms
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Capabilities, ObjectInfo, Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.keys import check_prefix, is_foreign, probe_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.posix_paths import (
@@ -43,7 +44,7 @@ _READ_BUFFER_BYTES = 1024 * 1024
 def validate_posix(name: str, spec: Mapping[str, Any]) -> str:
     """The root directory of a `{type: posix, path}`; raises `ConfigurationError`."""
     where = f"repository {name!r}"
-    options.unknown_keys(spec, ("type", "path"), where)
+    options.unknown_keys(spec, ("type", "path", *terms.KEYS), where)
     path: str = options.text(spec, "path", where)
     if not os.path.isabs(path):
         raise ConfigurationError(f"path {path!r} is not absolute", where, "Give the whole path, from the leading slash on.")

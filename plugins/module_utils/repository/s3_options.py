@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, UnsafeName
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import check_key
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import terms
 
 __all__ = ["MAX_PARTS", "Credential", "S3Options", "parse_s3", "read_credential"]
 
@@ -87,7 +88,7 @@ def parse_s3(name: str, spec: Mapping[str, Any]) -> S3Options:
     """The options of a `{type: s3, bucket, …}`; raises `ConfigurationError` naming the repository and the option."""
     where = f"repository {name!r}"
     _refuse_secrets(spec, where)
-    options.unknown_keys(spec, _KNOWN, where)
+    options.unknown_keys(spec, (*_KNOWN, *terms.KEYS), where)
     endpoint = _endpoint(options.text(spec, "endpoint", where, None), where)
     part_bytes: int = options.size_bytes(spec, "part_size", where, 8 * _MIB, minimum=_MIN_PART_BYTES)
     max_threads: int = options.integer(spec, "max_threads", where, 3, minimum=1, maximum=32)
