@@ -51,6 +51,12 @@ options:
             description: The longest that one statement of this check may take.
             type: str
             default: 10m
+          groups: &groups
+            description:
+              - Groups that this check belongs to, for drills that ask for certain groups. A check of no group is always asked.
+            type: list
+            elements: str
+            default: []
       integer:
         description:
           - Columns that hold whole units only, as money in cents.
@@ -69,6 +75,7 @@ options:
             required: true
           name: *name
           timeout: *timeout
+          groups: *groups
       not_empty:
         description: Tables that hold at least one row each.
         type: dict
@@ -80,6 +87,7 @@ options:
             required: true
           name: *name
           timeout: *timeout
+          groups: *groups
       recent:
         description:
           - The newest row is young, measured at the moment of the backup's snapshot and not by today's clock.
@@ -104,6 +112,7 @@ options:
             default: UTC
           name: *name
           timeout: *timeout
+          groups: *groups
       sql:
         description:
           - Any question in SQL, asked read only, one statement, with unqualified names looked up along the database's own
@@ -125,6 +134,7 @@ options:
             type: str
           name: *name
           timeout: *timeout
+          groups: *groups
       decrypt:
         description:
           - Values that the application sealed with AES-256-GCM open with the protected key, which the drill finds in a file.
@@ -181,4 +191,205 @@ options:
             type: str
           name: *name
           timeout: *timeout
+          groups: *groups
+      totp:
+        description:
+          - The sealed secret of one account, opened after the restore, gives the same codes as the authenticator of its owner,
+            computed when the check is asked (RFC 6238).
+          - No secret and no code is ever shown. Without one of the two files the drill is C(unverified).
+        type: dict
+        suboptions:
+          table:
+            description: The table.
+            type: str
+            required: true
+          column:
+            description: The column with the sealed values.
+            type: str
+            required: true
+          key_file:
+            description: The file with the key, on the host that runs the drill. Taking a backup does not read it.
+            type: path
+            required: true
+          key_encoding:
+            description: How the file holds the key, 32 bytes as they are, or written in hexadecimal or base64.
+            type: str
+            choices: [raw, hex, base64]
+            default: raw
+          encoding:
+            description: How the column holds a sealed value, bytes as they are (V(bytea)), or written in base64 or hexadecimal.
+            type: str
+            choices: [raw, base64, hex]
+            default: raw
+          layout:
+            description: The order of nonce, ciphertext and tag (16 bytes).
+            type: str
+            choices: [nonce_ciphertext_tag, nonce_tag_ciphertext]
+            default: nonce_ciphertext_tag
+          separator:
+            description: The text between parts that are encoded one by one, as the colon in V(nonce:tag:ciphertext).
+            type: str
+            default: ""
+          nonce_bytes:
+            description: Bytes of the nonce.
+            type: int
+            default: 12
+          aad:
+            description: The associated data that the application seals every value with.
+            type: str
+          aad_column:
+            description: A column that holds a row's associated data.
+            type: str
+          where:
+            description: The condition, in SQL, that finds the one row of the account.
+            type: str
+            required: true
+          secret_file:
+            description:
+              - The file with the account's secret as its authenticator has it, in base32 or as an C(otpauth://) URL, on the
+                host that runs the drill. Taking a backup does not read it.
+            type: path
+            required: true
+          plaintext:
+            description:
+              - How the application writes the secret before it seals it. An C(otpauth://) URL is recognised in any case.
+            type: str
+            choices: [base32, hex, base64, raw]
+            default: base32
+          digits:
+            description: Digits of a code, unless an C(otpauth://) URL says otherwise.
+            type: int
+            default: 6
+          period:
+            description: Seconds for which a code holds, unless an C(otpauth://) URL says otherwise.
+            type: int
+            default: 30
+          algorithm:
+            description: The hash function, unless an C(otpauth://) URL says otherwise.
+            type: str
+            choices: [SHA1, SHA256, SHA512]
+            default: SHA1
+          name: *name
+          timeout: *timeout
+          groups: *groups
+      foreign_keys:
+        description:
+          - No orphans. Every foreign key is asked again, row by row. Keys that are not validated or not enforced are told apart.
+        type: dict
+        suboptions:
+          tables:
+            description: The tables whose foreign keys are asked; all by default.
+            type: list
+            elements: str
+            default: []
+          name: *name
+          timeout: *timeout
+          groups: *groups
+      unique:
+        description:
+          - What has to be unique is, counted in the rows without any index, since a broken index hides what it let in.
+        type: dict
+        suboptions:
+          tables:
+            description: The tables whose unique indexes are asked; all by default.
+            type: list
+            elements: str
+            default: []
+          columns:
+            description: Columns of the one table in O(checks[].unique.tables) that are unique together, though no index says so.
+            type: list
+            elements: str
+            default: []
+          name: *name
+          timeout: *timeout
+          groups: *groups
+      amcheck:
+        description:
+          - Tables and indexes of the restored database are sound inside, by PostgreSQL's extension amcheck. It is created on the
+            throwaway server only, and production need not have it. Without it the drill is C(unverified).
+        type: dict
+        suboptions:
+          tables:
+            description: The tables to look at, with their indexes; all by default.
+            type: list
+            elements: str
+            default: []
+          heapallindexed:
+            description: Look whether every row is in the index.
+            type: bool
+            default: true
+          parent:
+            description: Look also at how the levels of an index fit together, which takes longer.
+            type: bool
+            default: false
+          heap:
+            description: Look at tables, not only at indexes.
+            type: bool
+            default: true
+          name: *name
+          timeout: *timeout
+          groups: *groups
+      command:
+        description:
+          - A program on the host that runs the drill judges the restored database. It runs inside the drill's isolation, as its
+            unprivileged user, with C(PGHOST), C(PGPORT), C(PGUSER) and C(PGDATABASE) set, and never by a shell.
+          - What it prints is shown in the report (200 characters of it).
+        type: dict
+        suboptions:
+          argv:
+            description: The program and its arguments.
+            type: list
+            elements: str
+            required: true
+          status:
+            description: The exit status that means yes.
+            type: int
+            default: 0
+          jmespath:
+            description: A JMESPath expression over the JSON that the program prints; it has to give true.
+            type: str
+          matches:
+            description: A regular expression that has to be found in what the program prints.
+            type: str
+          readable: &readable
+            description:
+              - Files and directories of the drill host that the program needs, beside itself and the directories of the system
+                (C(/usr) and the like). It can read them and nothing else.
+            type: list
+            elements: path
+            default: []
+          name: *name
+          timeout: &whole
+            description: The longest that the whole check may take.
+            type: str
+            default: 10m
+          groups: *groups
+      http:
+        description:
+          - The application is started inside the drill's isolation on the restored database, and asked over a Unix socket.
+          - An answer other than the expected one is C(failed). No answer is C(unverified), since it proves nothing.
+        type: dict
+        suboptions:
+          start:
+            description:
+              - The program that serves HTTP, and its arguments. It gets libpq's variables as O(checks[].command) does, and has to
+                listen on the Unix socket whose path stands in C(LIFEBOAT_SOCKET), and in place of V({socket}) in an argument.
+            type: list
+            elements: str
+            required: true
+          url:
+            description: What to ask for, for example V(http://localhost/health). Nothing but the started program can be asked.
+            type: str
+            required: true
+          status:
+            description: The status that it has to answer with.
+            type: int
+            default: 200
+          jmespath:
+            description: A JMESPath expression over the JSON of the answer; it has to give true.
+            type: str
+          readable: *readable
+          name: *name
+          timeout: *whole
+          groups: *groups
 """

@@ -40,8 +40,10 @@ def many(number: int, noun: str) -> str:
 
     >>> many(1, "row"), many(3, "row")
     ('1 row', '3 rows')
+    >>> many(2, "index")
+    '2 indexes'
     """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun.endswith('x') else 's'}"
 
 
 def shortened(text: str, longest: int) -> str:

@@ -86,6 +86,13 @@ options:
       rto:
         description: How long it may take from an empty target to the last green check, for example V(2h).
         type: str
+  check_groups:
+    description:
+      - Ask only those of O(checks) that are of one of these groups, and those of no group. All by default. A group that no
+        check belongs to is refused.
+    type: list
+    elements: str
+    default: []
   enforce_objective:
     description:
       - Fail when the objective was not met. With V(false) the report still says it.
@@ -337,6 +344,7 @@ def main() -> None:
             "identity_file": {"type": "path"},
             "verify_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "objective": {"type": "dict", "options": {"rpo": {"type": "str"}, "rto": {"type": "str"}}},
+            "check_groups": {"type": "list", "elements": "str", "default": []},
             "enforce_objective": {"type": "bool", "default": True},
             "failure_at": {"type": "str"},
             "work_dir": {"type": "path", "default": DEFAULT_WORK_DIR},

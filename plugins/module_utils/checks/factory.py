@@ -12,16 +12,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options as take
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.amcheck import Amcheck
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.command import Command
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.decrypt import Decrypt
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.foreign_keys import ForeignKeys
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.gapless import Gapless
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.http import Http
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.integer import Integer
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.not_empty import NotEmpty
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.recent import Recent
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.sql import Sql
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.totp import Totp
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.unique import Unique
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 
-__all__ = ["CHECKS", "SPEC", "parse"]
+__all__ = ["CHECKS", "SPEC", "of_groups", "parse"]
 
 CHECKS: Mapping[str, Any] = {
     "gapless": Gapless,
@@ -30,9 +36,19 @@ CHECKS: Mapping[str, Any] = {
     "recent": Recent,
     "sql": Sql,
     "decrypt": Decrypt,
+    "totp": Totp,
+    "foreign_keys": ForeignKeys,
+    "unique": Unique,
+    "amcheck": Amcheck,
+    "command": Command,
+    "http": Http,
 }
 
-COMMON: Mapping[str, Any] = {"name": {"type": "str"}, "timeout": {"type": "str", "default": "10m"}}
+COMMON: Mapping[str, Any] = {
+    "name": {"type": "str"},
+    "timeout": {"type": "str", "default": "10m"},
+    "groups": {"type": "list", "elements": "str", "default": []},
+}
 
 SPEC: dict[str, Any] = {
     "type": "list",
@@ -67,6 +83,22 @@ def parse(items: Sequence[Mapping[str, Any]] | None, where: str = "checks") -> l
     return checks
 
 
+def of_groups(checks: Sequence[Check], groups: Sequence[str], where: str) -> list[Check]:
+    """The checks of these groups, and those of none, which are always asked; without groups all.
+
+    Raises `ConfigurationError` for a group that no check belongs to: a mistyped one would ask nothing, and pass.
+    """
+    if not groups:
+        return list(checks)
+    known = list(dict.fromkeys(group for check in checks for group in check.groups))
+    for group in groups:
+        if group not in known:
+            meant = take.nearest(group, known)
+            hint = f"Did you mean {meant!r}?" if meant else f"There are: {', '.join(known) or 'none'}."
+            raise ConfigurationError(f"no check is of group {group!r}", where, hint)
+    return [check for check in checks if not check.groups or set(check.groups) & set(groups)]
+
+
 def _check(item: Any, where: str) -> Check:
     take.unknown_keys(item, CHECKS, where)
     given = {word: options for word, options in item.items() if options is not None}
@@ -78,5 +110,6 @@ def _check(item: Any, where: str) -> Check:
     take.unknown_keys(options, [*CHECKS[word].OPTIONS, *COMMON], where)
     check: Check = CHECKS[word](options, where)
     check.name = take.text(options, "name", where, check.name) or check.name
+    check.groups = take.texts(options, "groups", where, ())
     check.timeout_seconds = take.duration_seconds(options, "timeout", where, check.timeout_seconds, minimum=0.001)
     return check

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.sql import Composable, Composed, Identifier, Literal
 
-__all__ = ["Column", "RelationMissing", "Table", "compose", "find_table", "identifier", "join", "literal"]
+__all__ = ["Column", "RelationMissing", "Table", "compose", "find_table", "identifier", "join", "literal", "raw"]
 
 _READABLE = {"r": "table", "p": "partitioned table", "m": "materialised view", "v": "view"}
 _SYSTEM_SCHEMAS = ("pg_catalog", "information_schema", "pg_toast")
@@ -72,6 +72,12 @@ def identifier(*parts: str) -> Identifier:
 def literal(value: Any) -> Literal:
     """A value, written by libpq's own rules, for `compose`."""
     written: Literal = _sql().Literal(value)
+    return written
+
+
+def raw(text: str) -> Composable:
+    """The operator's own SQL, for `compose`: never a name or a value from elsewhere."""
+    written: Composable = _sql().SQL(text)
     return written
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, UNVERIFIED, Check, CheckResult, Restored
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, UNVERIFIED, Check, CheckResult, Inside, Restored
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.relations import RelationMissing
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import duration
@@ -25,13 +25,17 @@ def run_checks(
     connect: Callable[[], AbstractContextManager[Connection[Any]]],
     recorded: Mapping[str, Any],
     snapshot_at: dt.datetime,
+    inside: Inside | None = None,
 ) -> list[CheckResult]:
     """One answer per check, in order. `recorded` maps names of checks to what was recorded about production.
 
     Each check has a connection (autocommit, as `open_connection` gives it), a read-only transaction and its statement
     timeout of its own. A check that breaks is `unverified` with its cause; a table that production had is `failed`.
+    Checks that start programs are asked last: what those do to the data must not mislead the others.
     """
-    return [_answer(check, connect, recorded.get(check.name), snapshot_at) for check in checks]
+    asked = sorted(range(len(checks)), key=lambda number: checks[number].starts_programs)
+    answers = {number: _answer(checks[number], connect, recorded.get(checks[number].name), snapshot_at, inside) for number in asked}
+    return [answers[number] for number in range(len(checks))]
 
 
 def _answer(
@@ -39,13 +43,14 @@ def _answer(
     connect: Callable[[], AbstractContextManager[Connection[Any]]],
     recorded: Any | None,
     snapshot_at: dt.datetime,
+    inside: Inside | None,
 ) -> CheckResult:
     try:
         with connect() as conn:
-            conn.read_only = True
+            conn.read_only = not check.makes_objects
             with conn.transaction(force_rollback=True):
                 conn.execute("SELECT pg_catalog.set_config('statement_timeout', %s, true)", (f"{check.timeout_seconds * 1000:.0f}",))
-                return check.run(Restored(conn, recorded, snapshot_at))
+                return check.run(Restored(conn, recorded, snapshot_at, inside))
     except RelationMissing as error:
         # What was recorded shows that production had it: then it is lost, and not a name that someone mistyped.
         verdict = UNVERIFIED if recorded is None else FAILED

@@ -205,6 +205,10 @@ def _parts(account: Account, programs: Sequence[Path], writable: Sequence[Path],
     for program in programs:
         parts += ["read" if program.is_dir() else "file", str(program)]
     shown = [Path(name) for name in SYSTEM_DIRECTORIES] + list(programs)
+    for path in readable:
+        if not any(path == directory or directory in path.parents for directory in shown):
+            parts += ["read" if path.is_dir() else "file", str(path)]
+            shown.append(path)
     for socket in listening_sockets():
         if any(directory in socket.parents for directory in shown):
             parts += ["mask", str(socket)]
@@ -213,8 +217,6 @@ def _parts(account: Account, programs: Sequence[Path], writable: Sequence[Path],
     parts += ["text", "/etc/passwd", passwd, "text", "/etc/group", f"{account.name}:x:{account.gid}:\n"]
     for device in ("null", "zero", "full", "random", "urandom"):
         parts += ["device", f"/dev/{device}"]
-    for path in readable:
-        parts += ["read" if path.is_dir() else "file", str(path)]
     for path in writable:
         parts += ["write", str(path)]
     return parts

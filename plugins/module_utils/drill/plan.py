@@ -41,6 +41,8 @@ class DrillPlan:
     backup_id: str = LATEST
     verify_keys: Sequence[str] = ()
     checks: Sequence[Check] = ()
+    check_groups: Sequence[str] = ()
+    checks_left_out: int = 0
     rpo_seconds: float | None = None
     rto_seconds: float | None = None
     enforce_objective: bool = True
@@ -65,6 +67,9 @@ class DrillPlan:
         verify_keys = options.texts(given, "verify_keys", _WHERE, ())
         if verify_keys:
             parse_public_keys(verify_keys)
+        checks = check_factory.parse(given.get("checks"))
+        check_groups = options.texts(given, "check_groups", _WHERE, ())
+        chosen = check_factory.of_groups(checks, check_groups, f"{_WHERE}.check_groups")
         return cls(
             system=options.text(given, "system", _WHERE),
             name=options.text(given, "name", _WHERE),
@@ -72,7 +77,9 @@ class DrillPlan:
             identity_file=options.text(given, "identity_file", _WHERE),
             backup_id=_backup_id(given),
             verify_keys=verify_keys,
-            checks=check_factory.parse(given.get("checks")),
+            checks=chosen,
+            check_groups=check_groups,
+            checks_left_out=len(checks) - len(chosen),
             rpo_seconds=options.duration_seconds(objective, "rpo", f"{_WHERE}.objective", None),
             rto_seconds=options.duration_seconds(objective, "rto", f"{_WHERE}.objective", None),
             enforce_objective=options.boolean(given, "enforce_objective", _WHERE, True),

@@ -157,6 +157,9 @@ class Story:
         if evidence is not None:
             with logical.session(target, database, _APPLICATION) as conn:
                 self._take(compare(evidence, conn))
+        if self.plan.checks_left_out:
+            groups = ", ".join(self.plan.check_groups)
+            self.warnings.append(f"asked were the checks of {groups}; {many(self.plan.checks_left_out, 'other check')} were left out")
         recorded = evidence.checks if evidence is not None else {}
         connect = functools.partial(logical.session, target, database, _APPLICATION)
         self._take(run_checks(self.plan.checks, connect, recorded, manifest.snapshot_at, Errands(target, database)))

@@ -79,7 +79,7 @@ class Target:
         self._plan = plan
         self.confinement: Confinement = confinement_for(account, workspace.mount_point, programs.directory)
         require_isolation(plan, self.confinement)
-        self._environment = {**clean_environment(), DRILL_VARIABLE: workspace.drill_id}
+        self.environment = {**clean_environment(), DRILL_VARIABLE: workspace.drill_id}
         self._check_programs_run()
 
     @property
@@ -109,7 +109,7 @@ class Target:
             self.programs.postgres,
             settings,
             self.confinement.command,
-            self._environment,
+            self.environment,
             self.confinement.stop_signal,
             superuser,
         )
@@ -129,7 +129,7 @@ class Target:
         # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's
         return subprocess.Popen(
             self.confinement.command(argv, [self.workspace.socket], readable),
-            env=self._environment,
+            env=self.environment,
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -146,7 +146,7 @@ class Target:
         ended = subprocess.run(
             # By a shell of that user: setpriv itself would still find the programs with root's capabilities.
             self.confinement.command(["sh", "-c", '"$0" --version && "$1" --version', *map(str, programs)]),
-            env=self._environment,
+            env=self.environment,
             cwd="/",
             stdin=subprocess.DEVNULL,
             capture_output=True,

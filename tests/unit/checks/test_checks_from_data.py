@@ -20,7 +20,15 @@ ONE_OF_EACH: list[dict[str, Any]] = [
     {"recent": {"table": "orders", "column": "placed_at", "max_age": "24h"}},
     {"sql": {"query": "SELECT 1", "expect": 1}},
     {"decrypt": {"table": "customers", "column": "secret", "key_file": "/keys/master"}},
+    {"totp": {"table": "users", "column": "secret", "key_file": "/keys/master", "where": "id = 1", "secret_file": "/keys/totp"}},
+    {"foreign_keys": {}},
+    {"unique": {"tables": ["orders"], "columns": ["number"]}},
+    {"amcheck": {"tables": ["orders"]}},
+    {"command": {"argv": ["/bin/ledger", "verify"]}},
+    {"http": {"start": ["/opt/shop/serve"], "url": "http://localhost/health"}},
 ]
+
+TOTP = {"table": "t", "column": "c", "key_file": "k", "where": "true", "secret_file": "s"}
 
 
 def test_names_are_stable_and_say_what_is_asked() -> None:
@@ -31,6 +39,12 @@ def test_names_are_stable_and_say_what_is_asked() -> None:
         "recent orders.placed_at",
         "sql SELECT 1",
         "decrypt customers.secret",
+        "totp users.secret",
+        "foreign_keys",
+        "unique orders (number)",
+        "amcheck orders",
+        "command /bin/ledger verify",
+        "http http://localhost/health",
     ]
 
 
@@ -85,6 +99,29 @@ def test_nothing_means_no_checks() -> None:
         ([{"decrypt": {"table": "t", "column": "c", "key_file": "k", "aad": "x", "aad_column": "y"}}], "exclude each other"),
         ([{"not_empty": {"tables": ["t"]}}, {"not_empty": {"tables": ["t"]}}], "two checks are called 'not_empty t'"),
         ([{"not_empty": {"tables": ["t"], "timeout": "0"}}], "timeout"),
+        ([{"not_empty": {"tables": ["t"], "groups": [1]}}], "groups: expected a list of texts"),
+        ([{"totp": {"table": "t", "column": "c", "key_file": "k", "secret_file": "s"}}], "where is required"),
+        ([{"totp": {**TOTP, "algorithm": "SHA2"}}], "Did you mean 'SHA"),
+        ([{"totp": {**TOTP, "digits": 5}}], "digits is 5, the least is 6"),
+        ([{"totp": {**TOTP, "period": 0}}], "period is 0, the least is 1"),
+        ([{"foreign_keys": {"table": "t"}}], "'table'.*Did you mean 'tables'"),
+        ([{"unique": {"columns": ["a"]}}], "columns belong to one table"),
+        ([{"unique": {"tables": ["a", "b"], "columns": ["a"]}}], "columns belong to one table"),
+        ([{"amcheck": {"heap": "maybe"}}], "heap: expected true or false"),
+        ([{"command": {"argv": "ledger --verify"}}], "argv is a list"),
+        ([{"command": {"argv": []}}], "argv is empty"),
+        ([{"command": {"argv": ["a"], "status": 256}}], "status is 256"),
+        ([{"command": {"argv": ["a"], "matches": "("}}], "not a regular expression"),
+        ([{"command": {"argv": ["a"], "matches": "x", "jmespath": "y"}}], "exclude each other"),
+        ([{"command": {"argv": ["a"], "readable": ["opt/shop"]}}], "not the absolute path"),
+        ([{"command": {"argv": ["a"], "readable": ["/"]}}], "not the absolute path"),
+        ([{"http": {"start": ["a"]}}], "url is required"),
+        ([{"http": {"url": "http://localhost/"}}], "start is required"),
+        ([{"http": {"start": ["a"], "url": "/health"}}], "not a URL like http://localhost/health"),
+        ([{"http": {"start": ["a"], "url": "https://localhost/"}}], "not a URL like"),
+        ([{"http": {"start": ["a"], "url": "http://localhost/a\r\nHost: b"}}], "not a URL like"),
+        ([{"http": {"start": ["a"], "url": "http://shop.example/health"}}], "shop.example is not inside the drill"),
+        ([{"http": {"start": ["a"], "url": "http://localhost/", "status": 99}}], "status is 99"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(items: Any, said: str) -> None:
