@@ -74,6 +74,40 @@ options:
         could not be counted is said, and a drill of that backup ends C(unverified).
     type: str
     default: 5m
+  format:
+    description:
+      - V(custom) streams the dump into the repositories while it is made; nothing is staged. V(directory) is made by O(jobs)
+        workers in O(staging_dir), sent when it is whole, and removed there; a restore of it works in parallel without searching.
+      - V(auto) takes V(directory) for a database of 200 tables with rows and 64 MiB in them or more, unless it has 10,000 large
+        objects or the disk of O(staging_dir) has less room than the database takes; then, and for every other database, V(custom).
+    type: str
+    choices: [auto, custom, directory]
+    default: auto
+  jobs:
+    description:
+      - How many connections of C(pg_dump) read tables at once in the directory format.
+    type: int
+    default: 2
+  staging_dir:
+    description:
+      - Private directory (mode 0700) on this host in which a dump of the directory format lies, in clear, until it is sent. Made when it
+        does not exist. What a killed run left there is removed by the next one.
+      - The default is C(/var/tmp/lifeboat-staging-UID) with the user's own number.
+    type: path
+  statistics:
+    description:
+      - Let the dump carry the planner's statistics (PostgreSQL 18 and newer), so that a restored database needs no C(ANALYZE) before
+        it serves. Older servers cannot, which the result says.
+    type: bool
+    default: false
+  globals:
+    description:
+      - Back up what belongs to the whole server as well, roles with their memberships and passwords, and tablespaces, as a
+        backup of its own of kind C(globals), at most once within O(max_age). V(only) takes that and no database.
+      - Passwords are left out where the login may not read them, as on managed servers; the result says so.
+    type: str
+    choices: ['true', 'false', only]
+    default: 'true'
   compression_level:
     description:
       - Level of C(zstd), from 1 (fast) to 19 (small).
@@ -191,6 +225,32 @@ plain_bytes:
   returned: when a backup was taken
   type: int
   sample: 524288000
+format:
+  description: C(custom) or C(directory).
+  returned: when a backup was taken
+  type: str
+  sample: custom
+globals:
+  description: The backup of roles and tablespaces, when it was asked for.
+  returned: when O(globals) is not V(false), except in check mode
+  type: dict
+  contains:
+    changed:
+      description: Whether one was taken. A young one makes another one needless, as with databases.
+      type: bool
+    backup_id:
+      description: The backup of kind C(globals), taken now or still young.
+      type: str
+    snapshot_at:
+      description: When it was taken.
+      type: str
+    passwords:
+      description: Whether it holds the roles' password hashes.
+      type: bool
+    roles:
+      description: How many roles it holds.
+      type: int
+  sample: {changed: true, backup_id: 20261121T031502Z-9f8e7d6c, snapshot_at: "2026-11-21T03:15:02.004233Z", passwords: true, roles: 7}
 seconds:
   description: How long the run took.
   returned: when a backup was taken
@@ -259,6 +319,11 @@ def main() -> None:
                 "options": {"name": {"type": "str", "required": True}, "query": {"type": "str", "required": True}},
             },
             "evidence_budget": {"type": "str", "default": "5m"},
+            "format": {"type": "str", "default": "auto", "choices": ["auto", "custom", "directory"]},
+            "jobs": {"type": "int", "default": 2},
+            "staging_dir": {"type": "path"},
+            "statistics": {"type": "bool", "default": False},
+            "globals": {"type": "str", "default": "true", "choices": ["true", "false", "only"]},
             "compression_level": {"type": "int", "default": 3},
             "volume_size": {"type": "str", "default": "64GiB"},
             "stall_timeout": {"type": "str", "default": "2m"},

@@ -40,7 +40,7 @@ def posix(root: Path) -> dict[str, Any]:
 def options(
     server: Server, dbname: str, repositories: Mapping[str, Any], identity: Identity, lock_dir: Path, **more: Any
 ) -> dict[str, Any]:
-    """The options of `pg_logical_backup` for a database of a test server."""
+    """The options of `pg_logical_backup` for a database of a test server, and for nothing but the database."""
     return {
         "system": "shop",
         "login_unix_socket": str(server.socket_dir),
@@ -50,13 +50,14 @@ def options(
         "repositories": dict(repositories),
         "encryption": {"method": "age", "recipients": [identity.recipient]},
         "lock_dir": str(lock_dir),
+        "globals": False,
         **more,
     }
 
 
-def manifest_of(spec: Mapping[str, Any], backup_id: str, name: str, system: str = "shop") -> Manifest:
+def manifest_of(spec: Mapping[str, Any], backup_id: str, name: str, system: str = "shop", kind: str = "database") -> Manifest:
     """The manifest as a reader finds it."""
-    ref = layout.BackupRef(system, "database", name, backup_id)
+    ref = layout.BackupRef(system, kind, name, backup_id)
     with open_repository("reader", spec, read_only=True) as repository:
         return Manifest.from_bytes(repository.read(layout.manifest_key(ref)))
 

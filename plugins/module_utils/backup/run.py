@@ -8,7 +8,8 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils import compress
+from ansible_collections.lifeboat.postgres.plugins.module_utils import compress, options
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.globals import ASKED, globals_when_due, with_globals
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.logical import KIND, back_up, result_of
@@ -25,10 +26,25 @@ __all__ = ["newest_everywhere", "run"]
 
 
 def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
-    """From options to a result, for the module and the command: a backup, or the young one that makes it needless."""
+    """From options to a result, for the module and the command: a backup, or the young one that makes it needless.
+
+    Beside the database, what belongs to the whole server: the option `globals`.
+    """
+    asked = options.choice({"globals": _word(given.get("globals"))}, "globals", "pg_logical_backup", ASKED, "true")
     job = LogicalJob.from_options(given)
     with contextlib.ExitStack() as stack:
         repositories = [stack.enter_context(repository) for repository in job.open_repositories()]
+        return with_globals(
+            asked,
+            lambda: _back_up_when_due(job, repositories, check_mode, progress),
+            lambda: globals_when_due(job, repositories, check_mode, progress),
+        )
+
+
+def _back_up_when_due(
+    job: LogicalJob, repositories: Sequence[Repository], check_mode: bool, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    with contextlib.ExitStack() as stack:
         if not check_mode:
             stack.enter_context(host_lock(job.system, KIND, job.name, job.lock_dir))
         young = _young_backup(job, repositories)
@@ -43,6 +59,11 @@ def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[
         if check_mode:
             return {"changed": True, "warnings": list(_rehearse(job))}
         return result_of(back_up(job, repositories, progress))
+
+
+def _word(value: Any) -> Any:
+    """YAML's true and false as the words of the option."""
+    return str(value).lower() if isinstance(value, (bool, str)) else value
 
 
 def newest_everywhere(job: LogicalJob, repositories: Sequence[Repository]) -> Manifest | None:

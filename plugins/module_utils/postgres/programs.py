@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, MissingTool, RestoreError
 
-__all__ = ["SAFE_MINORS", "ArchiveListing", "Initdb", "PgDump", "PgRestore", "PostgresServer", "Program", "find_program"]
+__all__ = ["SAFE_MINORS", "ArchiveListing", "Initdb", "PgDump", "PgDumpAll", "PgRestore", "PostgresServer", "Program", "Psql", "find_program"]
 
 _DIRECTORIES = (
     "/usr/lib/postgresql/{}/bin",
@@ -142,6 +142,46 @@ class PgDump(Program):
         dump: each takes its lock when it comes to its table, and gives up at once when somebody waits for that table.
         """
         return re.search(_OUTRUN, stderr) is not None
+
+
+class PgDumpAll(Program):
+    """`pg_dumpall`, for what belongs to the whole server."""
+
+    name = "pg_dumpall"
+
+    def argv(self, conninfo: str, database: str, *, passwords: bool, lock_wait_timeout_seconds: float = 10.0) -> list[str]:
+        """Roles, tablespaces and grants on parameters as a script for `psql`, to standard output.
+
+        `database`, as a conninfo of its own, is the one to ask in; left to itself the program wants `postgres` or `template1`.
+        Without `passwords` it does not look at `pg_authid`, which a managed server lets nobody read.
+        """
+        argv = [
+            str(self.path),
+            f"--dbname={conninfo}",
+            f"--database={database}",
+            "--no-password",
+            "--globals-only",
+            f"--lock-wait-timeout={max(1, round(lock_wait_timeout_seconds * 1000))}",
+        ]
+        return argv if passwords else [*argv, "--no-role-passwords"]
+
+
+class Psql(Program):
+    """`psql`, for scripts of `pg_dumpall`, which no other program reads."""
+
+    name = "psql"
+
+    def argv(self, conninfo: str, script: str | os.PathLike[str]) -> list[str]:
+        """Run a script to its end, whatever fails in it; every error names the line of the script."""
+        return [
+            str(self.path),
+            f"--dbname={conninfo}",
+            "--no-password",
+            "--no-psqlrc",
+            "--quiet",
+            "--set=ON_ERROR_STOP=0",
+            f"--file={os.fspath(script)}",
+        ]
 
 
 class PgRestore(Program):
