@@ -23,6 +23,9 @@ __all__ = ["run_module"]
 INTERPRETERS = ("/opt/lifeboat/venv/bin/python", "/usr/bin/python3", "/usr/local/bin/python3", "/usr/libexec/platform-python")
 """Where libraries may be when this Python lacks them: the role `host`'s own, then the distribution's."""
 
+_PLACES = ("repositories", "repository", "report_repository", "source", "target")
+"""Options that hold repositories."""
+
 _SECRET_NAME = re.compile(r"secret|password|passphrase|token|access_?key", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"AGE-SECRET-KEY-|PRIVATE KEY", re.IGNORECASE)
 
@@ -72,7 +75,7 @@ def _parts(error: LifeboatError) -> dict[str, str]:
 
 def _misplaced_secrets(params: Mapping[str, Any]) -> Iterator[str]:
     """Secrets written where only paths and public keys belong: they are refused later, and must not be shown either."""
-    for key, value in _leaves({word: params.get(word) for word in ("repositories", "repository", "encryption", "verify_keys")}):
+    for key, value in _leaves({word: params.get(word) for word in (*_PLACES, "encryption", "verify_keys")}):
         if value and (_SECRET_NAME.search(key) or _SECRET_VALUE.search(value)):
             yield value
 
@@ -93,7 +96,7 @@ def _libraries(argument_spec: Mapping[str, Any], params: Mapping[str, Any]) -> l
     opens = "identity_file" in argument_spec and any(key == "key_file" for key, _value in _leaves(params.get("checks")))
     wanted = {
         "psycopg": "login_db" in argument_spec or "checks" in argument_spec,
-        "boto3": ("type", "s3") in _leaves({word: params.get(word) for word in ("repositories", "repository", "report_repository")}),
+        "boto3": ("type", "s3") in _leaves({word: params.get(word) for word in _PLACES}),
         "jmespath": bool(params.get("query")) or any(key == "jmespath" for key, _value in _leaves(params.get("checks"))),
         "cryptography": bool(params.get("signing_key") or params.get("verify_keys") or opens),
     }

@@ -187,6 +187,19 @@ class Catalogue:
         """The backup of this id, good or not; reads no other. Raises `ManifestError` as `newest` does."""
         return self._first([ref for ref in self._newest_first() if ref.backup_id == backup_id], "backup")
 
+    @property
+    def refs(self) -> list[BackupRef]:
+        """Every backup by its manifests' names, newest first; nothing is read for it."""
+        return self._newest_first()
+
+    def places(self, ref: BackupRef) -> tuple[str, ...]:
+        """Names of the repositories in which something lies under the name of this backup's manifest."""
+        return tuple(repository.name for repository in self._places[ref])
+
+    def get(self, ref: BackupRef) -> Backup | None:
+        """One of `refs`, good or not; None when it was removed since. Raises `ManifestError` as `newest` does."""
+        return self._first([ref], "backup")
+
     def newest_complete(self, names: Iterable[str]) -> Manifest | None:
         """The newest backup that is whole in every one of the named repositories, or None; reads no more than it needs."""
         wanted = set(names)
@@ -261,7 +274,8 @@ class Catalogue:
                 verify(manifest.signed_bytes(), manifest.signature, self._verify_keys)
             except ManifestError as error:
                 problems.append(f"the manifest's signature: {error.what}")
-        absent = {name: reason for name, reason in manifest.repositories.items() if reason}
+        # A backup that did not get into a repository may have been copied there since, which its manifest cannot say.
+        absent = {name: reason for name, reason in manifest.repositories.items() if reason and name not in manifests}
         return Backup(manifest, tuple(manifests), absent, tuple(problems))
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "Locked",
     "ManifestError",
     "MissingTool",
+    "ObjectDamaged",
     "ObjectExists",
     "ObjectMissing",
     "PipelineError",
@@ -95,6 +96,10 @@ class RepositoryStalled(RepositoryError):
 
 class AccessDenied(RepositoryError):
     """The credential may not do this."""
+
+
+class ObjectDamaged(RepositoryError):
+    """An object's bytes are not those that were written."""
 
 
 class ObjectExists(RepositoryError):

@@ -14,7 +14,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Ob
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 
-__all__ = ["LEVELS", "inspect"]
+__all__ = ["LEVELS", "inspect", "sha256_of"]
 
 LEVELS = ("none", "sizes", "digests")
 CHUNK_BYTES = 1024 * 1024
@@ -48,7 +48,7 @@ def _problems(backup: Backup, repository: Repository, level: str) -> Iterator[st
                     yield f"{volume.name} is missing"
                 elif sizes[key] != volume.size_bytes:
                     yield f"{volume.name} has {sizes[key]} bytes, the manifest says {volume.size_bytes}"
-                elif level == "digests" and _sha256(repository, key) != volume.sha256:
+                elif level == "digests" and sha256_of(repository, key) != volume.sha256:
                     yield f"{volume.name} has another SHA-256 digest than the manifest says"
     except ObjectMissing:
         yield "it was removed while it was read"
@@ -56,7 +56,8 @@ def _problems(backup: Backup, repository: Repository, level: str) -> Iterator[st
         yield f"could not be looked at: {error}"
 
 
-def _sha256(repository: Repository, key: str) -> str:
+def sha256_of(repository: Repository, key: str) -> str:
+    """The SHA-256 of an object in hexadecimal, every byte read; raises `RepositoryError`."""
     digest = hashlib.sha256()
     with repository.open(key) as stream:
         for chunk in iter(lambda: stream.read(CHUNK_BYTES), b""):

@@ -15,7 +15,12 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, RepositoryError, RepositoryStalled
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
+    LifeboatError,
+    ObjectDamaged,
+    RepositoryError,
+    RepositoryStalled,
+)
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository, Upload
 
 __all__ = ["Feed", "copy_object", "healthy", "within"]
@@ -174,10 +179,12 @@ class Feed:
             self._progress = time.monotonic()
 
 
-def copy_object(source: Repository, target: Repository, key: str, sha256: str, stall_timeout_seconds: float) -> None:
+def copy_object(
+    source: Repository, target: Repository, key: str, sha256: str, stall_timeout_seconds: float, stop: threading.Event | None = None
+) -> None:
     """Copy one published object, sealed as it is, when its bytes have this digest.
 
-    Raises `RepositoryError`, and leaves nothing visible then.
+    Raises `ObjectDamaged` for another digest, `RepositoryError`, also soon after `stop` was set; leaves nothing visible then.
     """
     digest = hashlib.sha256()
     feed = Feed(target, stall_timeout_seconds)
@@ -187,8 +194,12 @@ def copy_object(source: Repository, target: Repository, key: str, sha256: str, s
             for chunk in iter(lambda: stream.read(1024 * 1024), b""):
                 digest.update(chunk)
                 feed.write(chunk)
+                if feed.fault is not None:
+                    raise feed.fault
+                if stop is not None and stop.is_set():
+                    raise RepositoryError(f"the copy of {key} was given up", f"repository {target.name!r}")
         if digest.hexdigest() != sha256:
-            raise RepositoryError(f"{key} came back with another digest than was written", f"repository {source.name!r}")
+            raise ObjectDamaged(f"{key} came back with another digest than was written", f"repository {source.name!r}")
         feed.end()
         feed.settle()
         feed.publish()

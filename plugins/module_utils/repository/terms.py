@@ -29,7 +29,10 @@ _RETENTION = ("hourly", "daily", "weekly", "monthly", "yearly", "keep")
 
 @dataclass(frozen=True)
 class Cadence:
-    """How often a backup is copied: each one, once per calendar period (in UTC; weeks as ISO 8601 counts them), or once in so many seconds."""
+    """How often a backup is copied: each one, once per calendar period, or once in so many seconds.
+
+    Calendar periods are those of UTC; weeks as ISO 8601 counts them.
+    """
 
     word: str = _EACH
     every_seconds: float = 0.0
@@ -75,8 +78,8 @@ def check_sources(specs: Mapping[str, Mapping[str, Any]]) -> None:
     Raises `ConfigurationError`.
     """
     sources = {name: terms_of(name, spec).copy_from for name, spec in specs.items()}
-    for name, source in sources.items():
-        where, seen = f"repository {name!r}", {name}
+    for name, first in sources.items():
+        where, seen, source = f"repository {name!r}", {name}, first
         while source:
             if source not in sources:
                 meant = options.nearest(source, [other for other in sources if other != name])
