@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check, CheckResult
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.collect import Collector
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.compare import compare
+from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.digest_plan import DigestPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import Evidence
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import open_connection
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.credentials import client_credentials
@@ -60,12 +61,13 @@ def dump(
     queries: Mapping[str, str] | None = None,
     checks: Sequence[Check] = (),
     budget_seconds: float = 60,
+    digests: DigestPlan | None = None,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> Dump:
     """The database as a custom-format archive, with its evidence. `meanwhile` runs between the snapshot and the dump."""
     login = server.login(dbname, user)
     with open_connection(login, application_name="test backup") as connection:
-        collector = Collector(connection, queries=queries or {}, checks=checks)
+        collector = Collector(connection, queries=queries or {}, checks=checks, digests=digests)
         with exported_snapshot(connection) as snapshot, collector.beside(snapshot) as counting:
             meanwhile()
             argv = PgDump(server.major, server.bin_dir).argv(

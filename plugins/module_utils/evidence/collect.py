@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +22,10 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base impo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import EvidenceError, LifeboatError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence import facts
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.counts import count_rows, partition_trees
+from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.digest_plan import DigestPlan
+from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.digests import take_digests
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import (
+    Digests,
     Evidence,
     LargeObjects,
     QueryRows,
@@ -55,6 +59,7 @@ __all__ = ["Collector", "Counting"]
 T = TypeVar("T")
 
 _CANCEL_SECONDS = 0.2
+_LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -86,18 +91,20 @@ class Collector:
         queries: Mapping[str, str],
         checks: Sequence[Check],
         lock_timeout_seconds: float = 60.0,
+        digests: DigestPlan | None = None,
     ) -> None:
         self._connection = connection
         self._queries = queries
         self._checks = checks
         self._lock_timeout_seconds = lock_timeout_seconds
+        self._digests = digests
         self._server = server_facts(connection)
         self._before = self._look_around()
 
     @contextlib.contextmanager
     def beside(self, snapshot: Snapshot) -> Iterator[Counting]:
         """Count in the snapshot while the block runs; at its end nothing of it runs any more, however it ended."""
-        counting = Counting(snapshot, self._queries, self._checks)
+        counting = Counting(snapshot, self._queries, self._checks, self._digests)
         counting.start()
         try:
             yield counting
@@ -122,7 +129,9 @@ class Collector:
 class Counting:
     """What is read in the snapshot, by a thread that can be told to leave out the rest."""
 
-    def __init__(self, snapshot: Snapshot, queries: Mapping[str, str], checks: Sequence[Check]) -> None:
+    def __init__(
+        self, snapshot: Snapshot, queries: Mapping[str, str], checks: Sequence[Check], digests: DigestPlan | None = None
+    ) -> None:
         self.snapshot = snapshot
         self.facts: dict[str, Any] = {}
         self.names: frozenset[str] = frozenset()
@@ -132,6 +141,10 @@ class Counting:
         self.queries: dict[str, QueryRows] = {}
         self.checks: dict[str, Any] = {}
         self.missing: dict[str, str] = {}
+        self.digests: Digests | None = None
+        self.seconds = 0.0
+        self.digest_seconds = 0.0
+        self._wanted_digests = digests
         self._wanted_queries = queries
         self._wanted_checks = checks
         self._essential = threading.Event()
@@ -142,10 +155,15 @@ class Counting:
     def start(self) -> None:
         self._thread.start()
 
-    def finish(self, budget_seconds: float) -> None:
-        """The dump has ended: wait so long for what is still being counted, then cancel it. Raises what went wrong."""
+    def finish(self, budget_seconds: float, hurried: Callable[[], bool] = lambda: False) -> None:
+        """The dump has ended: wait so long for what is still being counted, or until `hurried`, then cancel it.
+
+        Raises what went wrong.
+        """
         self._essential.wait()
-        self._thread.join(budget_seconds)
+        deadline = time.monotonic() + budget_seconds
+        while self._thread.is_alive() and not hurried() and (left := deadline - time.monotonic()) > 0:
+            self._thread.join(min(left, _LOOK_SECONDS))
         self.stop()
         if isinstance(self._error, LifeboatError):
             raise self._error
@@ -171,6 +189,7 @@ class Counting:
 
     def _run(self) -> None:
         connection = self.snapshot.connection
+        began = time.monotonic()
         try:
             # What takes no time and no lock, and without which the rest says nothing.
             self.facts = {name: read(connection) for name, read in _FACTS.items()}
@@ -188,9 +207,14 @@ class Counting:
                 recorded = self._read(f"check {check.name}", functools.partial(check.evidence, connection))
                 if recorded is not None:
                     self.checks[check.name] = recorded
+            if self._wanted_digests is not None:
+                clock = time.monotonic()
+                self.digests = take_digests(self.snapshot, trees, self._wanted_digests, self._stopped.is_set)
+                self.digest_seconds = time.monotonic() - clock
         except BaseException as error:  # noqa: BLE001 - finish() raises it, in the thread that waits
             self._error = error
         finally:
+            self.seconds = time.monotonic() - began
             self._essential.set()
 
     def _read(self, what: str, read: Callable[[], T]) -> T | None:
@@ -262,5 +286,6 @@ def _assembled(counting: Counting, server: ServerFacts, before: _Around, after: 
         queries=counting.queries,
         checks=counting.checks,
         missing=missing,
+        digests=counting.digests,
         **counting.facts,
     )

@@ -17,7 +17,8 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base impo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import EvidenceError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence import facts
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.counts import count_rows, partition_trees
-from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import Evidence, TableRows
+from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.digests import DIGEST_RULES, LARGE_OBJECTS, digests_of
+from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import Digests, Evidence, TableRows
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.queries import query_rows
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.schema import RULES, read_definitions, read_privileges
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.sequences import is_behind, read_sequences
@@ -51,6 +52,9 @@ def compare(expected: Evidence, connection: Connection[Any]) -> list[CheckResult
         ]
         for name in sorted({*expected.queries, *_missing(expected, "query ")}):
             answers.append((f"query {name}", lambda name=name: _query(expected, connection, name)))  # type: ignore[misc]
+        if expected.digests is not None:
+            recorded = expected.digests
+            answers.append(("content digests", lambda: _digests(recorded, connection)))
         return [_answered(connection, name, answer) for name, answer in answers]
 
 
@@ -207,6 +211,27 @@ def _large_objects(expected: Evidence, connection: Connection[Any]) -> CheckResu
 
 def _sized(count: int, total_bytes: int | None) -> str:
     return many(count, "object") if total_bytes is None else f"{many(count, 'object')}, {many(total_bytes, 'byte')}"
+
+
+def _digests(recorded: Digests, connection: Connection[Any]) -> CheckResult:
+    if recorded.rules != DIGEST_RULES:
+        why = "digests were taken by the rules of another version of lifeboat.postgres"
+        return CheckResult("content digests", UNVERIFIED, recorded.coverage, "not compared", why)
+    expected = dict(recorded.tables)
+    if recorded.large_objects:
+        expected[LARGE_OBJECTS] = recorded.large_objects
+    found = digests_of(
+        connection, dumped_tables(connection), partition_trees(connection), recorded.tables, large_objects=bool(recorded.large_objects)
+    )
+    wrong = [
+        f"{label}: {'other content than in production' if label in found.digests else 'no such table'}"
+        for label, digest in expected.items()
+        if label not in found.missing and found.digests.get(label) != digest
+    ]
+    unverified = [f"{label} has no digest in production: {why}" for label, why in recorded.missing.items()]
+    unverified += [f"{label} could not be digested here: {why}" for label, why in found.missing.items()]
+    same = sum(found.digests.get(label) == digest for label, digest in expected.items())
+    return _verdict("content digests", wrong, recorded.coverage, f"{same} of {len(expected)} equal", unverified)
 
 
 def _encoding(expected: Evidence, connection: Connection[Any]) -> CheckResult:

@@ -15,9 +15,10 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapsho
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["Trees", "count_rows", "partition_trees"]
+__all__ = ["ALONE", "Trees", "batches", "count_rows", "partition_trees"]
 
-_ALONE: tuple[str, list[int], bool] = ("", [], False)
+ALONE: tuple[str, list[int], bool] = ("", [], False)
+"""What `partition_trees` would say of a table that is in none."""
 _BATCH_TABLES = 100
 _BATCH_PAGES = 1000
 
@@ -57,21 +58,21 @@ def count_rows(
     When `stopped` or cancelled, what is left has no count (`rows` is None). Raises `psycopg.Error`.
     """
     rows: dict[int, int | None] = {}
-    for batch in _batches([table for table in tables if table.kind == "r"]):
+    for batch in batches([table for table in tables if table.kind == "r"]):
         rows.update(dict.fromkeys(table.oid for table in batch) if stopped() else _count(connection, batch))
     for table in tables:
         if table.kind == "p":
-            below = [rows[leaf.oid] for leaf in tables if leaf.kind == "r" and table.oid in trees.get(leaf.oid, _ALONE)[1]]
+            below = [rows[leaf.oid] for leaf in tables if leaf.kind == "r" and table.oid in trees.get(leaf.oid, ALONE)[1]]
             rows[table.oid] = None if None in below else sum(count for count in below if count is not None)
     counted = []
     for table in tables:
-        root, above, rehashed = trees.get(table.oid, _ALONE)
+        root, above, rehashed = trees.get(table.oid, ALONE)
         inside = len(above) > 1
         counted.append(TableRows(table.schema, table.name, rows[table.oid], root if inside else "", rehashed and inside))
     return tuple(counted)
 
 
-def _batches(tables: Sequence[TableRef]) -> Iterator[list[TableRef]]:
+def batches(tables: Sequence[TableRef]) -> Iterator[list[TableRef]]:
     """Small tables many at a time, since each question costs a journey; large ones alone, since any may be the last in time."""
     batch: list[TableRef] = []
     pages = 0

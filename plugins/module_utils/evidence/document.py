@@ -15,7 +15,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils import strict
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import EvidenceError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
-__all__ = ["SCHEMA", "Collation", "Evidence", "LargeObjects", "QueryRows", "SequencePosition", "TableRows"]
+__all__ = ["SCHEMA", "Collation", "Digests", "Evidence", "LargeObjects", "QueryRows", "SequencePosition", "TableRows"]
 
 SCHEMA = 1
 
@@ -76,13 +76,36 @@ class QueryRows:
 
 
 @dataclass(frozen=True)
+class Digests:
+    """Contents of tables, each as one number (digests.py), by the `rules` of that number.
+
+    `tables` maps a name to its digest, `missing` one that was due to the reason why it has none. `wanted` is how many tables
+    are digested in turn, in `parts` parts of which this is number `part` (from 1). `large_objects` is "" when not asked for.
+    """
+
+    rules: int
+    tables: Mapping[str, str]
+    missing: Mapping[str, str]
+    large_objects: str
+    wanted: int
+    part: int
+    parts: int
+
+    @property
+    def coverage(self) -> str:
+        """How much of what was asked for was digested this time."""
+        said = f"{len(self.tables)} of {self.wanted} tables digested"
+        return said if self.parts == 1 else f"{said} (part {self.part} of {self.parts}, in turn by the day)"
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Facts about production in the snapshot of its dump.
 
     `rules` says by which rules the digests in `objects` and `privileges` were made. `unstable` are objects that changed
     while the backup was taken: they are there, in whichever form. `missing` maps what could not be recorded to the reason.
     `encoding` maps the words of CREATE DATABASE to their values; `settings` are lines of ALTER DATABASE; `roles` those that
-    own something here or were granted something, `superuser` the one that initdb made.
+    own something here or were granted something, `superuser` the one that initdb made. `digests` is None when none were asked for.
     """
 
     snapshot_at: dt.datetime
@@ -108,6 +131,7 @@ class Evidence:
     queries: Mapping[str, QueryRows]
     checks: Mapping[str, Any]
     missing: Mapping[str, str]
+    digests: Digests | None = None
 
     @property
     def uncounted(self) -> tuple[str, ...]:
@@ -121,6 +145,8 @@ class Evidence:
         if self.uncounted:
             were = "table was" if len(self.uncounted) == 1 else "tables were"
             notes.append(f"evidence: {len(self.uncounted)} {were} not counted in the time allowed")
+        if self.digests is not None:
+            notes += [f"evidence: no digest of {what}: {why}" for what, why in self.digests.missing.items()]
         return tuple(notes)
 
     def to_bytes(self) -> bytes:
@@ -181,4 +207,17 @@ _READERS: dict[str, strict.Reader] = {
     ),
     "checks": strict.mapping(lambda value: value),
     "missing": strict.mapping(strict.text),
+    "digests": strict.optional(
+        strict.nested(
+            Digests,
+            {
+                "rules": strict.count,
+                "tables": strict.mapping(strict.text),
+                "missing": strict.mapping(strict.text),
+                "wanted": strict.count,
+                "part": strict.count,
+                "parts": strict.count,
+            },
+        )
+    ),
 }
