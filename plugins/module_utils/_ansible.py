@@ -76,7 +76,7 @@ def _parts(error: LifeboatError) -> dict[str, str]:
 def _misplaced_secrets(params: Mapping[str, Any]) -> Iterator[str]:
     """Secrets written where only paths and public keys belong: they are refused later, and must not be shown either."""
     for key, value in _leaves({word: params.get(word) for word in (*_PLACES, "encryption", "verify_keys")}):
-        if value and (_SECRET_NAME.search(key) or _SECRET_VALUE.search(value)):
+        if value and ((_SECRET_NAME.search(key) and not key.endswith("_file")) or _SECRET_VALUE.search(value)):
             yield value
 
 

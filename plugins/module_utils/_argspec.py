@@ -37,7 +37,10 @@ ENCRYPTION_SPEC: dict[str, Any] = {
         "required": True,
         "options": {
             "method": {"type": "str", "default": METHODS[0], "choices": list(METHODS)},
-            "recipients": {"type": "list", "elements": "str", "required": True},
+            "recipients": {"type": "list", "elements": "str", "default": []},
+            "key_recipients": {"type": "list", "elements": "str", "default": [], "no_log": False},
+            "keyring_file": {"type": "path", "no_log": False},
+            "passphrase_file": {"type": "path", "no_log": False},
         },
     }
 }

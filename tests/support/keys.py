@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import base64
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["KeyPair", "age_pair", "bech32", "ssh_line", "ssh_pair"]
+__all__ = ["KeyPair", "age_pair", "bech32", "gpg_pair", "ssh_line", "ssh_pair"]
 
 _LETTERS = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 
@@ -32,6 +33,24 @@ def ssh_pair(path: Path, kind: str = "ed25519", passphrase: str = "", *more: str
     """An OpenSSH key pair, by `ssh-keygen`."""
     subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", "ops@shop", "-f", str(path), *more], check=True)
     return KeyPair(path.with_name(path.name + ".pub").read_text().strip(), str(path))
+
+
+def gpg_pair(path: Path, passphrase: str = "", expires: str = "never") -> KeyPair:
+    """An OpenPGP key pair, by `gpg`: the fingerprint, and the exported secret key's file; its public key lies beside as `.pub`."""
+    with tempfile.TemporaryDirectory(prefix="lb-gpg-", dir="/tmp") as home:
+        common = ["gpg", "--homedir", home, "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", passphrase]
+
+        def gpg(*arguments: str) -> bytes:
+            return subprocess.run([*common, *arguments], check=True, capture_output=True).stdout
+
+        gpg("--quick-gen-key", f"{path.name} <{path.name}@shop>", "future-default", "default", expires)
+        listing = gpg("--with-colons", "--list-keys").decode().splitlines()
+        fingerprint = next(line for line in listing if line.startswith("fpr:")).split(":")[9]
+        path.with_name(f"{path.name}.pub").write_bytes(gpg("--armor", "--export"))
+        path.touch(mode=0o600)
+        path.write_bytes(gpg("--armor", "--export-secret-keys"))
+        subprocess.run(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], check=True)
+    return KeyPair(fingerprint, str(path))
 
 
 def ssh_line(kind: str, *fields: bytes) -> str:

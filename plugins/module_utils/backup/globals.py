@@ -185,7 +185,10 @@ def back_up_globals(job: LogicalJob, repositories: Sequence[Repository], progres
                 return described
             return dataclasses.replace(described, signature=sign(described.signed_bytes(), str(job.signing_key)))
 
-        document = writer.commit(lambda artifacts: globals_instructions(ref, artifacts, server.version, format_moment(taken_at)), manifest)
+        def instructions(artifacts: Sequence[Artifact]) -> Mapping[str, bytes]:
+            return globals_instructions(ref, artifacts, server.version, format_moment(taken_at), job.sealer.method)
+
+        document = writer.commit(instructions, manifest)
         problems = {delivery.repository: delivery.problem for delivery in writer.deliveries}
     if unstable:
         # Names of roles tell about the system, so this is said here and not in the manifest.

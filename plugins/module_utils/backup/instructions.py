@@ -11,18 +11,21 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.opening import words_for
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef, backup_prefix, manifest_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact
 
 __all__ = ["globals_instructions", "logical_instructions"]
 
 
-def logical_instructions(ref: BackupRef, artifacts: Sequence[Artifact], server_version: str, snapshot_at: str) -> Mapping[str, bytes]:
+def logical_instructions(
+    ref: BackupRef, artifacts: Sequence[Artifact], server_version: str, snapshot_at: str, method: str = "age"
+) -> Mapping[str, bytes]:
     """`RESTORE.md` and `restore.sh` of a sealed dump in the custom or the directory format."""
     dump = next(artifact for artifact in artifacts if artifact.role == "dump")
     in_directory = dump.name.startswith("database.tar")
     values = {
-        **_common_values(ref, artifacts, server_version, snapshot_at),
+        **_common_values(ref, artifacts, server_version, snapshot_at, method),
         "OPTIONS": " [--jobs N] [--no-owner]",
         "OPTION_CASES": _OPTION_CASES,
         "DEFAULTS": "jobs=4 owner=''\n",
@@ -36,16 +39,25 @@ def logical_instructions(ref: BackupRef, artifacts: Sequence[Artifact], server_v
     return {"RESTORE.md": _filled(_GUIDE, values), "restore.sh": _filled(_SCRIPT_HEAD + _SCRIPT, values)}
 
 
-def globals_instructions(ref: BackupRef, artifacts: Sequence[Artifact], server_version: str, taken_at: str) -> Mapping[str, bytes]:
+def globals_instructions(
+    ref: BackupRef, artifacts: Sequence[Artifact], server_version: str, taken_at: str, method: str = "age"
+) -> Mapping[str, bytes]:
     """`RESTORE.md` and `restore.sh` of sealed globals: roles and tablespaces as a script for psql."""
-    values = {**_common_values(ref, artifacts, server_version, taken_at), "OPTIONS": "", "OPTION_CASES": "", "DEFAULTS": "", "TAR": ""}
+    values = {
+        **_common_values(ref, artifacts, server_version, taken_at, method),
+        "OPTIONS": "",
+        "OPTION_CASES": "",
+        "DEFAULTS": "",
+        "TAR": "",
+    }
     return {"RESTORE.md": _filled(_GLOBALS_GUIDE, values), "restore.sh": _filled(_SCRIPT_HEAD + _GLOBALS_SCRIPT, values)}
 
 
-def _common_values(ref: BackupRef, artifacts: Sequence[Artifact], server_version: str, snapshot_at: str) -> dict[str, str]:
+def _common_values(ref: BackupRef, artifacts: Sequence[Artifact], server_version: str, snapshot_at: str, method: str) -> dict[str, str]:
     sealed = [artifact for artifact in artifacts if artifact.role in ("dump", "evidence")]
     volumes = {artifact.role: [volume.name for volume in artifact.volumes] for artifact in sealed}
     return {
+        **words_for(method),
         "BACKUP_ID": ref.backup_id,
         "PREFIX": backup_prefix(ref),
         "MANIFEST": manifest_key(ref),
@@ -83,9 +95,8 @@ _GUIDE = """\
 | lies under | `@PREFIX@` |
 | its manifest | `@MANIFEST@` (a folder without a manifest is the remainder of a broken run: do not use it) |
 
-You need: `age`, `zstd`, @TAR_CODE@`sha256sum`, the PostgreSQL @MAJOR@ programs (`pg_restore`, `psql`), the **identity file** (the
-private key; it is not kept beside the backups), disk space for the unpacked dump, and an empty PostgreSQL @MAJOR@ server
-with the extensions that the database uses.
+You need: @TOOL_CODE@`zstd`, @TAR_CODE@`sha256sum`, the PostgreSQL @MAJOR@ programs (`pg_restore`, `psql`), @SECRET@disk space
+for the unpacked dump, and an empty PostgreSQL @MAJOR@ server with the extensions that the database uses.
 
 ## The short way
 
@@ -93,11 +104,11 @@ with the extensions that the database uses.
    - `cp -r REPOSITORY/@PREFIX@ backup`
    - `aws s3 cp --recursive s3://BUCKET/@PREFIX@ backup`
    - `rclone copy REMOTE:BUCKET/@PREFIX@ backup`
-2. `cd backup && sh restore.sh --identity /path/to/identity.txt`
+2. `cd backup && sh restore.sh@KEY_PATH@`
 
 The script checks every file against its digest, opens it, and restores into the server that `PGHOST`, `PGPORT` and
 `PGUSER` name (a superuser). It creates the database under its own name and refuses when that name is taken. It stops
-at the first error. `sh restore.sh --identity FILE --open-only` ends after `@ARCHIVE@` and `evidence.json`.
+at the first error. `sh restore.sh@KEY_USAGE@ --open-only` ends after `@ARCHIVE@` and `evidence.json`.
 
 The roles that own things have to exist on the server: restore them first, from the backup of kind `globals` of this system.
 `--no-owner` restores everything as the connecting user.
@@ -105,7 +116,7 @@ The roles that own things have to exist on the server: restore them first, from 
 ## The long way, by hand
 
     sha256sum @DUMP@          # compare with the list at the end
-    cat @DUMP@ | age -d -i identity.txt > @OPENED@.zst
+    cat @DUMP@ @BY_HAND@> @OPENED@.zst
     zstd -d @OPENED@.zst
 @UNPACK_BY_HAND@    pg_restore --list @ARCHIVE@
     pg_restore --create --exit-on-error --jobs=4 --dbname=postgres @ARCHIVE@
@@ -130,21 +141,18 @@ _SCRIPT_HEAD = r"""#!/bin/sh
 set -eu
 umask 077
 
-@DEFAULTS@usage='usage: sh restore.sh --identity FILE [--into DIRECTORY]@OPTIONS@ [--open-only]'
+@DEFAULTS@usage='usage: sh restore.sh@KEY_USAGE@ [--into DIRECTORY]@OPTIONS@ [--open-only]'
 fail() { printf 'restore.sh: %s\n' "$*" >&2; exit 1; }
 
-identity='' into='.' open_only=''
+@KEY_DEFAULT@into='.' open_only=''
 while [ $# -gt 0 ]; do
-    case $1 in
-        --identity) [ $# -ge 2 ] || fail "$usage"; identity=$2; shift 2 ;;
+    case $1 in@KEY_CASE@
         --into) [ $# -ge 2 ] || fail "$usage"; into=$2; shift 2 ;;@OPTION_CASES@
         --open-only) open_only=yes; shift ;;
         *) fail "$usage" ;;
     esac
 done
-[ -n "$identity" ] || fail "$usage"
-[ -r "$identity" ] || fail "the identity file $identity cannot be read"
-for tool in age zstd @TAR@sha256sum; do
+@KEY_CHECK@for tool in @TOOL@zstd @TAR@sha256sum; do
     command -v "$tool" >/dev/null 2>&1 || fail "$tool is missing: install it first"
 done
 
@@ -157,12 +165,11 @@ echo '1 checking digests'
 sha256sum --check --strict --quiet <<'DIGESTS' || fail 'a file is damaged or missing: take this backup from another repository'
 @DIGESTS@
 DIGESTS
-
-# age takes nothing that ends early, so the exit status of cat is not missed; zstd gets a step of its own.
+@PREPARE@
+# @OPEN_WHY@; zstd gets a step of its own.
 open_artifact() { # target, volumes...
     target=$1; shift
-    cat -- "$@" | age --decrypt --identity "$identity" --output "$into/opened.tmp" ||
-        fail "the identity does not open $1"
+    @OPEN@
     zstd --decompress --quiet --force -o "$into/$target" "$into/opened.tmp" || fail "$1 cannot be unpacked"
     rm -f -- "$into/opened.tmp"
 }
@@ -215,8 +222,8 @@ _GLOBALS_GUIDE = """\
 | lies under | `@PREFIX@` |
 | its manifest | `@MANIFEST@` (a folder without a manifest is the remainder of a broken run: do not use it) |
 
-You need: `age`, `zstd`, `sha256sum`, `psql` of PostgreSQL @MAJOR@, the **identity file** (the private key; it is not kept
-beside the backups), and a PostgreSQL @MAJOR@ server. Restore this **before** the databases: what they hold belongs to these roles.
+You need: @TOOL_CODE@`zstd`, `sha256sum`, `psql` of PostgreSQL @MAJOR@, @SECRET@and a PostgreSQL @MAJOR@
+server. Restore this **before** the databases: what they hold belongs to these roles.
 
 ## The short way
 
@@ -224,10 +231,10 @@ beside the backups), and a PostgreSQL @MAJOR@ server. Restore this **before** th
    - `cp -r REPOSITORY/@PREFIX@ backup`
    - `aws s3 cp --recursive s3://BUCKET/@PREFIX@ backup`
    - `rclone copy REMOTE:BUCKET/@PREFIX@ backup`
-2. `cd backup && sh restore.sh --identity /path/to/identity.txt`
+2. `cd backup && sh restore.sh@KEY_PATH@`
 
 The script checks every file against its digest, opens it, and runs `globals.sql` on the server that `PGHOST`, `PGPORT` and
-`PGUSER` name (a superuser). `sh restore.sh --identity FILE --open-only` ends after `globals.sql` and `evidence.json`.
+`PGUSER` name (a superuser). `sh restore.sh@KEY_USAGE@ --open-only` ends after `globals.sql` and `evidence.json`.
 
 It goes on after an error, and counts them. To be expected: the superuser that every server has exists already, and a tablespace
 needs its directory, empty and owned by the server's user, before. Read `globals.sql` before you run it on a server that has
@@ -236,7 +243,7 @@ roles already: it alters those with the same names.
 ## The long way, by hand
 
     sha256sum @DUMP@          # compare with the list at the end
-    cat @DUMP@ | age -d -i identity.txt > globals.sql.zst
+    cat @DUMP@ @BY_HAND@> globals.sql.zst
     zstd -d globals.sql.zst
     psql --no-psqlrc --dbname=postgres --file=globals.sql
 

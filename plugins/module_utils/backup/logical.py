@@ -136,7 +136,7 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
             return dataclasses.replace(described, signature=sign(described.signed_bytes(), str(job.signing_key)))
 
         def instructions(artifacts: Sequence[Artifact]) -> Mapping[str, bytes]:
-            return logical_instructions(ref, artifacts, facts.version, format_moment(snapshot.moment))
+            return logical_instructions(ref, artifacts, facts.version, format_moment(snapshot.moment), job.sealer.method)
 
         document = writer.commit(instructions, manifest)
         # What evidence is missing tells about the data, so it is said here and not in the manifest.

@@ -47,8 +47,8 @@ class AgeSealer(Sealer):
     method = METHOD
     suffix = SUFFIX
 
-    def __init__(self, recipients: Sequence[str], prefer: str = "") -> None:
-        self.recipients = parse_recipients(recipients)
+    def __init__(self, recipients: Sequence[str], prefer: str = "", where: str = "encryption.recipients") -> None:
+        self.recipients = parse_recipients(recipients, where)
         self.notes = (_ONLY_ONE,) if len(self.recipients) == 1 else ()
         self._program = _program(prefer)
         self._library = None if self._program else _library()

@@ -39,10 +39,12 @@ class Sealer(ABC):
 
 
 class Opener(ABC):
-    """Opens with the identity in `identity_file`, which is read by its path only and never copied."""
+    """Opens with the identity in `identity_file`: a secret key or a passphrase, of which no copy outlasts a stage."""
 
     method: str
     identity_file: str
+    head_bytes: int = 8192
+    """How much of a beginning `check` wants to see."""
 
     @abstractmethod
     def stage(self) -> Stage:
@@ -50,7 +52,7 @@ class Opener(ABC):
 
     @abstractmethod
     def check(self, head: bytes) -> None:
-        """Whether this identity opens what begins with `head` (a few KiB are enough): a guard, before anything is fetched.
+        """Whether this identity opens what begins with `head` (`head_bytes` are enough): a guard, before anything is fetched.
 
         Raises `WrongIdentity`, or `DamagedSeal` when `head` is not the beginning of a sealed stream.
         """

@@ -4,34 +4,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, SealError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.seal import age
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal import age, gpg, unsealed
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import Opener, Sealer
 
-__all__ = ["METHODS", "opener", "sealer"]
+__all__ = ["METHODS", "PURPOSES", "opener", "sealer", "shortcoming"]
 
-METHODS = (age.METHOD,)
+METHODS = (age.METHOD, gpg.METHOD, gpg.SYMMETRIC, unsealed.METHOD)
+PURPOSES = ("data", "keys")
+_KEYS = ("method", "recipients", "key_recipients", "keyring_file", "passphrase_file")
 _WHERE = "encryption"
+_SHORTCOMINGS = {gpg.SYMMETRIC: gpg.SYMMETRIC_NOTE, unsealed.METHOD: unsealed.NOTE}
 
 
-def sealer(encryption: Mapping[str, Any], prefer: str = "") -> Sealer:
+def sealer(encryption: Mapping[str, Any], prefer: str = "", purpose: str = "data") -> Sealer:
     """The sealer of `{method: age, recipients: [age1…, "ssh-ed25519 …"]}`; the method may be left out.
 
-    Raises `ConfigurationError` (with the nearest known word), `MissingTool`.
+    `purpose` is `data`, or `keys` for what is sealed for `key_recipients`: two sets of people, so that who may open a
+    backup cannot also open the keys that its data are encrypted with. Both are looked at whichever is asked for.
+    Raises `ConfigurationError` (with the nearest known word), `SealError` for a passphrase's file, `MissingTool`.
     """
-    options.unknown_keys(encryption, ("method", "recipients"), _WHERE)
-    options.choice(encryption, "method", _WHERE, METHODS, default=age.METHOD)
-    return age.AgeSealer(options.texts(encryption, "recipients", _WHERE, default=()), prefer)
+    options.unknown_keys(encryption, _KEYS, _WHERE)
+    method = options.choice(encryption, "method", _WHERE, METHODS, default=age.METHOD)
+    recipients = options.texts(encryption, "recipients", _WHERE, default=())
+    key_recipients = options.texts(encryption, "key_recipients", _WHERE, default=())
+    keyring_file = options.text(encryption, "keyring_file", _WHERE, default="")
+    passphrase_file = options.text(encryption, "passphrase_file", _WHERE, default="")
+    _refuse(method, gpg.METHOD, "keyring_file", keyring_file)
+    _refuse(method, gpg.SYMMETRIC, "passphrase_file", passphrase_file)
+    if method in (age.METHOD, gpg.METHOD):
+        data = _for_recipients(method, recipients, keyring_file, prefer, "recipients")
+        keys = _for_recipients(method, key_recipients, keyring_file, prefer, "key_recipients") if key_recipients else None
+        if keys is not None:
+            _apart(data, keys)
+        return data if purpose == "data" else _key_sealer(method, keys)
+    for key, given in (("recipients", recipients), ("key_recipients", key_recipients)):
+        if given:
+            raise ConfigurationError(f"{key} means nothing with method {method}", _WHERE, f"Leave it out, or say method: {age.METHOD}.")
+    if method == gpg.SYMMETRIC and not passphrase_file:
+        raise ConfigurationError("passphrase_file is required with method gpg-symmetric", _WHERE, "Give the path of a file of mode 0600.")
+    if purpose == "keys":
+        return _key_sealer(method, None)
+    return gpg.PassphraseSealer(os.path.expanduser(passphrase_file)) if method == gpg.SYMMETRIC else unsealed.NoSealer()
 
 
-def opener(method: str, identity_file: str, prefer: str = "") -> Opener:
+def opener(method: str, identity_file: str = "", prefer: str = "", passphrase_file: str = "") -> Opener:
     """The opener for a backup whose manifest says `method`; raises `ConfigurationError`, `SealError`, `MissingTool`."""
     if method not in METHODS:
         raise ConfigurationError(f"sealed with {method!r}, which this version cannot open", "", f"It opens: {', '.join(METHODS)}.")
+    if method == unsealed.METHOD:
+        return unsealed.NoOpener()
+    if method == gpg.SYMMETRIC:
+        if not passphrase_file:
+            raise SealError("this backup is sealed with a passphrase", "passphrase_file", "Give the path of the file that holds it.")
+        return gpg.PassphraseOpener(passphrase_file)
     if not identity_file:
         raise SealError("opening a backup needs the identity of one of its recipients", "identity_file", "Give the path of its file.")
-    return age.AgeOpener(identity_file, prefer)
+    return gpg.GpgOpener(identity_file) if method == gpg.METHOD else age.AgeOpener(identity_file, prefer)
+
+
+def shortcoming(method: str) -> str:
+    """What every report of a backup that was sealed so has to say; "" when the host that writes cannot read."""
+    return _SHORTCOMINGS.get(method, "")
+
+
+def _for_recipients(method: str, recipients: Sequence[str], keyring_file: str, prefer: str, key: str) -> Sealer:
+    where = f"{_WHERE}.{key}"
+    return gpg.GpgSealer(recipients, keyring_file, where) if method == gpg.METHOD else age.AgeSealer(recipients, prefer, where)
+
+
+def _refuse(method: str, belongs_to: str, key: str, value: str) -> None:
+    if value and method != belongs_to:
+        raise ConfigurationError(f"{key} belongs to method {belongs_to}, and the method is {method}", _WHERE, "Leave one of both out.")
+
+
+def _apart(data: Sealer, keys: Sealer) -> None:
+    """Two sets of recipients are two sets of people (law 4)."""
+    if set(keys.recipients) == set(data.recipients):
+        raise ConfigurationError(
+            "key_recipients are the recipients of the data: who may open a backup could open the keys to what is encrypted in it",
+            _WHERE,
+            "Give keys recipients of their own, or leave key_recipients out.",
+        )
+    both = len(set(keys.recipients) & set(data.recipients))
+    if both:
+        keys.notes += (f"{both} of the key recipients can open the data as well: whoever holds that identity has both",)
+
+
+def _key_sealer(method: str, keys: Sealer | None) -> Sealer:
+    if keys is None:
+        raise ConfigurationError(
+            f"keys are sealed for key_recipients, and with method {method} there are none", _WHERE, "Give key_recipients, at least two."
+        )
+    return keys

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, MissingTool, SealError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.factory import opener, sealer
+from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import run_through
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.factory import opener, sealer, shortcoming
 from support.keys import bech32
 
 pytestmark = pytest.mark.needs("library:pyrage")
@@ -36,6 +37,14 @@ def test_a_single_recipient_is_warned_of_also_when_it_is_given_twice() -> None:
         ({}, "nobody to seal for"),
         ({"recipients": None}, "nobody to seal for"),
         ({"recipients": [1]}, "expected a list of texts"),
+        ({"recipients": [ONE], "passphrase_file": "/p"}, "passphrase_file belongs to method gpg-symmetric, and the method is age"),
+        ({"recipients": [ONE], "keyring_file": "/k"}, "keyring_file belongs to method gpg, and the method is age"),
+        ({"method": "gpg-symmetric"}, "passphrase_file is required"),
+        ({"method": "gpg-symmetric", "passphrase_file": "/p", "recipients": [ONE]}, "recipients means nothing with method gpg-symmetric"),
+        ({"method": "none", "recipients": [ONE]}, "recipients means nothing with method none"),
+        ({"method": "none", "key_recipients": [ONE]}, "key_recipients means nothing with method none"),
+        ({"recipients": [ONE, TWO], "key_recipients": [TWO, ONE]}, "key_recipients are the recipients of the data: who may open a backup"),
+        ({"recipients": [ONE], "key_recipients": ["age1x"]}, r"encryption\.key_recipients, number 1"),
     ],
 )
 def test_wrong_options_are_refused_with_the_nearest_known_word(encryption: dict[str, object], message: str) -> None:
@@ -44,13 +53,44 @@ def test_wrong_options_are_refused_with_the_nearest_known_word(encryption: dict[
 
 
 def test_a_backup_of_an_unknown_method_says_which_ones_can_be_opened() -> None:
-    with pytest.raises(ConfigurationError, match=r"sealed with 'gpg', which this version cannot open\. It opens: age\."):
-        opener("gpg", "/identity")
+    with pytest.raises(ConfigurationError, match=r"sealed with 'rot13', .* It opens: age, gpg, gpg-symmetric, none\."):
+        opener("rot13", "/identity")
 
 
 def test_opening_needs_an_identity() -> None:
     with pytest.raises(SealError, match="needs the identity of one of its recipients"):
         opener("age", "")
+
+
+def test_keys_are_sealed_for_people_of_their_own() -> None:
+    three = bech32("age", bytes(31) + b"\1")
+    encryption = {"recipients": [ONE, TWO], "key_recipients": [TWO, three]}
+    assert sealer(encryption, prefer="library").recipients == (ONE, TWO)
+    keys = sealer(encryption, prefer="library", purpose="keys")
+    assert keys.recipients == (TWO, three)
+    assert keys.notes == ("1 of the key recipients can open the data as well: whoever holds that identity has both",)
+
+
+@pytest.mark.parametrize("encryption", [{"recipients": [ONE]}, {"method": "none"}])
+def test_keys_are_never_sealed_for_somebody_else(encryption: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError, match="keys are sealed for key_recipients, and with method"):
+        sealer(encryption, purpose="keys")
+
+
+def test_no_seal_is_used_only_by_its_name_and_told_loudly() -> None:
+    made = sealer({"method": "none"})
+    assert (made.method, made.suffix, made.recipients) == ("none", "", ())
+    assert made.notes[0].startswith("NOT SEALED: ")
+    assert made.notes[0] == shortcoming("none")
+    assert (shortcoming("age"), shortcoming("gpg")) == ("", "")
+    output = bytearray()
+    run_through([made.stage(), opener("none").stage()], [b"as it is"], output.extend)
+    assert output == b"as it is"
+
+
+def test_a_passphrase_is_asked_for_by_its_own_option() -> None:
+    with pytest.raises(SealError, match=r"sealed with a passphrase \(passphrase_file\)"):
+        opener("gpg-symmetric", "/identity")
 
 
 def test_neither_shows_a_secret_in_its_text_form(tmp_path: Path) -> None:
