@@ -28,6 +28,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import (
     FunctionStage,
     Stage,
     copy,
+    move,
 )
 
 __all__ = ["CHUNK_BYTES", "Counter", "FunctionStage", "Pipeline", "ProcessStage", "Stage", "run_through"]
@@ -200,11 +201,15 @@ class Counter(FunctionStage):
         self.size_bytes = 0
 
     def _count(self, source: BinaryIO, target: BinaryIO) -> None:
-        head = source.read(len(self.header)) if self.header else b""
+        head = b""
+        # Past the buffer of `source`, which would take what is to be moved.
+        while len(head) < len(self.header) and (more := os.read(source.fileno(), len(self.header) - len(head))):
+            head += more
         if head != self.header:
             raise PipelineError(f"{self.name}: the stream does not begin with {self.header!r} but with {head!r}")
         target.write(head)
-        self.size_bytes = len(head) + copy(source, target)
+        target.flush()
+        self.size_bytes = len(head) + move(source.fileno(), target.fileno())
 
 
 def run_through(stages: Sequence[Stage], source: BinaryIO | Iterable[bytes] | None, sink: Callable[[bytes], None]) -> None:

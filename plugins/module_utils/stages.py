@@ -8,6 +8,7 @@ A stage starts once, ends once, and then knows whether it failed and whether tha
 
 from __future__ import annotations
 
+import os
 import re
 import select
 import threading
@@ -17,7 +18,7 @@ from typing import BinaryIO
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, PipelineError
 
-__all__ = ["CHUNK_BYTES", "Failure", "FunctionStage", "Stage", "clean_line", "copy"]
+__all__ = ["CHUNK_BYTES", "Failure", "FunctionStage", "Stage", "clean_line", "copy", "move"]
 
 CHUNK_BYTES = 1024 * 1024
 _BUFFER_BYTES = 256 * 1024
@@ -108,6 +109,23 @@ def copy(source: BinaryIO, target: BinaryIO) -> int:
             return total
         target.write(data)
         total += len(data)
+
+
+def move(source: int, target: int) -> int:
+    """Move a pipe's bytes into another pipe to the end, inside the kernel where it can (splice(2), Linux); returns the bytes moved."""
+    splice = getattr(os, "splice", None)  # Python 3.10 and newer
+    total = 0
+    while splice is not None:
+        moved: int = splice(source, target, CHUNK_BYTES)
+        if not moved:
+            return total
+        total += moved
+    while data := os.read(source, CHUNK_BYTES):
+        view = memoryview(data)
+        while view:
+            view = view[os.write(target, view) :]
+        total += len(data)
+    return total
 
 
 def clean_line(text: str, limit: int = 600) -> str:

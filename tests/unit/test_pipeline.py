@@ -87,6 +87,18 @@ def test_a_pipeline_that_is_never_read_drops_its_output_and_still_checks_it() ->
         pass
 
 
+@pytest.mark.parametrize("kernel", [True, False], ids=["moved by the kernel", "copied"])
+def test_a_counter_passes_on_every_byte_of_many(kernel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not kernel:
+        monkeypatch.delattr(os, "splice", raising=False)
+    whole = [bytes([number % 251]) * 70_001 for number in range(60)]
+    counter = Counter("dump", header=whole[0][:5])
+    taken: list[bytes] = []
+    run_through([counter], whole, taken.append)
+    assert b"".join(taken) == b"".join(whole)
+    assert counter.size_bytes == 60 * 70_001
+
+
 def test_counter_counts_and_knows_a_header() -> None:
     counter = Counter("dump", header=b"PGDMP")
     assert drain(counter, source=[b"PGD", b"MP", b"rest"]) == b"PGDMPrest"

@@ -87,17 +87,21 @@ class BackupWriter:
 
     def store(self, name: str, role: str, chunks: Iterable[bytes]) -> Artifact:
         """Send one artifact to all repositories; return once every healthy one has confirmed it. Not yet visible."""
-        whole = hashlib.sha256()
         volumes: list[_OpenVolume] = []
+        whole = None
         for chunk in chunks:
             view = memoryview(chunk)
             while view:
                 if not volumes or volumes[-1].size_bytes == self._volume_bytes:
                     self._end_volume(volumes)
+                    # The digest of the first volume is the one of the whole for as long as there is no second.
+                    whole = whole or (volumes[0].digest.copy() if volumes else None)
                     volumes.append(self._begin_volume(name, len(volumes)))
-                part = bytes(view[: self._volume_bytes - volumes[-1].size_bytes])
+                room = self._volume_bytes - volumes[-1].size_bytes
+                part = chunk if len(view) == len(chunk) <= room else bytes(view[:room])
                 view = view[len(part) :]
-                whole.update(part)
+                if whole is not None:
+                    whole.update(part)
                 volumes[-1].take(part)
                 for feed in self._healthy():
                     feed.write(part)
@@ -111,7 +115,7 @@ class BackupWriter:
             name,
             role,
             sum(volume.size_bytes for volume in volumes),
-            whole.hexdigest(),
+            (whole or volumes[0].digest).hexdigest(),
             tuple(Volume(volume.name, volume.size_bytes, volume.digest.hexdigest()) for volume in volumes),
         )
         self._artifacts.append(artifact)
