@@ -66,7 +66,12 @@ options:
     default: latest
   identity_file:
     description:
-      - File on this host with the identity that opens the backup. It is read where it lies. Required unless O(reap).
+      - File on this host with the identity that opens the backup, an age identity or an exported OpenPGP secret key. It is read where
+        it lies. Needed by backups that are sealed for recipients.
+    type: path
+  passphrase_file:
+    description:
+      - File on this host, of mode 0600, with the passphrase of backups that are sealed with one.
     type: path
   verify_keys:
     description:
@@ -93,6 +98,12 @@ options:
     type: list
     elements: str
     default: []
+  timeout:
+    description:
+      - How long the drill may take, for example V(6h). One that has not ended by then is ended, torn down and C(unverified); what a
+        backup restores is code of others, and may wait for ever.
+    type: str
+    default: 24h
   enforce_objective:
     description:
       - Fail when the objective was not met. With V(false) the report still says it.
@@ -122,6 +133,14 @@ options:
       - How many connections restore at once; by the number of processors when V(0).
     type: int
     default: 0
+  globals:
+    description:
+      - Restore production's roles from the backup of kind C(globals) that goes with the database's, in the same repository, and compare
+        them. With V(auto) that is done where there is one; without one roles are made by their names only, which the report says.
+      - V(true) makes a drill without one C(unverified), V(false) looks for none.
+    type: str
+    choices: [auto, 'true', 'false']
+    default: auto
   production_hosts:
     description:
       - Names and addresses of production's hosts. The drill refuses to run on any of them.
@@ -157,6 +176,7 @@ requirements:
   - psycopg >= 3.1
   - boto3 for repositories of type s3
   - C(zstd) and C(age), or the Python libraries zstandard and pyrage
+  - C(gpg) and C(gpg-agent) 2.2.8 or newer for backups that were sealed with gpg
   - cryptography for O(verify_keys)
   - C(unshare), C(setpriv), C(mount) and C(pivot_root) of util-linux 2.36 or newer, to isolate the server
 seealso:
@@ -342,15 +362,18 @@ def main() -> None:
             "repository": {"type": "str"},
             "backup_id": {"type": "str", "default": LATEST},
             "identity_file": {"type": "path"},
+            "passphrase_file": {"type": "path", "no_log": False},
             "verify_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "objective": {"type": "dict", "options": {"rpo": {"type": "str"}, "rto": {"type": "str"}}},
             "check_groups": {"type": "list", "elements": "str", "default": []},
+            "timeout": {"type": "str", "default": "24h"},
             "enforce_objective": {"type": "bool", "default": True},
             "failure_at": {"type": "str"},
             "work_dir": {"type": "path", "default": DEFAULT_WORK_DIR},
             "bin_dir": {"type": "path"},
             "run_as": {"type": "str"},
             "jobs": {"type": "int", "default": 0},
+            "globals": {"type": "str", "default": "auto", "choices": ["auto", "true", "false"]},
             "production_hosts": {"type": "list", "elements": "str", "default": []},
             "report_dir": {"type": "path"},
             "report_repository": {"type": "dict"},
@@ -358,7 +381,7 @@ def main() -> None:
             "reap": {"type": "bool", "default": False},
         },
         run,
-        required_if=[("reap", False, ("system", "name", "repositories", "identity_file"))],
+        required_if=[("reap", False, ("system", "name", "repositories"))],
     )
 
 

@@ -33,8 +33,9 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import
 __all__ = ["DUMP_HEADER", "Fetcher"]
 
 DUMP_HEADER = b"PGDMP"
+HEADERS = {"custom": DUMP_HEADER, "plain": b"--\n--"}
+"""How an opened dump begins that is one file."""
 EVIDENCE_LIMIT_BYTES = 512 * 1024 * 1024
-HEAD_BYTES = 8192
 
 
 class Fetcher:
@@ -54,9 +55,19 @@ class Fetcher:
         """
         artifact = self._manifest.artifact("evidence" if self.has("evidence") else "dump")
         with self._open(artifact, artifact.volumes[0]) as stream:
-            head = stream.read(HEAD_BYTES)
+            head = stream.read(self._opener.head_bytes)
         with self._damage_named(artifact):
             self._opener.check(head)
+
+    def check_instructions(self) -> None:
+        """What people are told to read and to run on the worst of days is what was written; raises `IntegrityError`.
+
+        Nothing of it is sealed, so whoever can write to the repository could put a program of theirs there.
+        """
+        for artifact in self._manifest.artifacts:
+            if artifact.role == "instructions":
+                for _chunk in self._sealed(artifact):
+                    pass
 
     def has(self, role: str) -> bool:
         """Whether the backup has an artifact of this role."""
@@ -85,20 +96,21 @@ class Fetcher:
         """
         partial = path.with_name(f".{path.name}.part")
         size_bytes, head = 0, b""
+        header = HEADERS.get(self._manifest.format, DUMP_HEADER)
         try:
             with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb", buffering=0) as file:
 
                 def write(chunk: bytes) -> None:
                     nonlocal size_bytes, head
-                    if len(head) < len(DUMP_HEADER):
-                        head = (head + chunk[: len(DUMP_HEADER)])[: len(DUMP_HEADER)]
+                    if len(head) < len(header):
+                        head = (head + chunk[: len(header)])[: len(header)]
                     try:
                         size_bytes += _write_all(file.fileno(), chunk)
                     except OSError as error:
                         raise PipelineError(f"the opened dump cannot be written: {error.strerror}", str(path)) from None
 
                 self._fetch(self._manifest.artifact("dump"), write)
-                if head != DUMP_HEADER or size_bytes != self._manifest.plain_bytes:
+                if head != header or size_bytes != self._manifest.plain_bytes:
                     raise IntegrityError(
                         f"the opened dump is not what was taken: {size_bytes} bytes beginning with {head!r},"
                         f" the manifest says {self._manifest.plain_bytes} bytes",

@@ -30,29 +30,45 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.words import man
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["analyze", "available_extensions", "create_roles", "judge", "log_in", "restore", "restored_database", "session"]
+__all__ = [
+    "HOST_KINDS",
+    "analyze",
+    "available_extensions",
+    "create_roles",
+    "has_statistics",
+    "judge",
+    "log_in",
+    "restore",
+    "restored_database",
+    "run_program",
+    "session",
+]
 
 _FIRST_USER_OID = 16384  # FirstNormalObjectId (src/include/access/transam.h): initdb's own databases lie below it
 _KEPT_LINES = 20_000
 _KEPT_CHARACTERS = 4000
 _SHOWN_ISSUES = 5
 
-# What the drill host lacks says nothing about the backup.
-_HOST_KINDS = ("disk", "locale", "library", "extension", "connection")
+HOST_KINDS = ("disk", "locale", "library", "extension", "connection")
+"""Kinds of errors that say what the drill host lacks, and nothing about the backup."""
 
 # A database may carry default_transaction_read_only or a timeout (ALTER DATABASE … SET), which would end its own restore.
 _OPTIONS = "-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0"
 
 
-def create_roles(cluster: Cluster, names: Iterable[str]) -> None:
-    """Make the roles that own things in production or are granted something, without any right to log in."""
+def create_roles(cluster: Cluster, names: Iterable[str]) -> list[str]:
+    """Make the roles that own things in production or are granted something, without any right to log in.
+
+    Returns those that were not there and have been made.
+    """
     sql = deps.load("psycopg.sql", package="psycopg", debian="python3-psycopg")
     with cluster.connect("template1", "lifeboat drill roles") as conn, database_errors("creating roles on the throwaway server"):
         known = {row[0] for row in conn.execute("SELECT rolname FROM pg_catalog.pg_roles").fetchall()}
-        for name in sorted(set(names) - known):
-            # Names that begin with pg_ are PostgreSQL's own: those of another version are not there, and cannot be made.
-            if not name.startswith("pg_"):
-                conn.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
+        # Names that begin with pg_ are PostgreSQL's own: those of another version are not there, and cannot be made.
+        missing = [name for name in sorted(set(names) - known) if not name.startswith("pg_")]
+        for name in missing:
+            conn.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
+    return missing
 
 
 def available_extensions(cluster: Cluster) -> list[str]:
@@ -72,8 +88,8 @@ def restore(target: Target, archive: Path, jobs: int, owners: bool = True) -> Re
         conn.execute("DROP DATABASE IF EXISTS postgres WITH (FORCE)")
     conninfo = cluster.login("template1").conninfo(f"lifeboat {target.workspace.drill_id}", options=_OPTIONS)
     extra = [] if owners else ["--no-owner", "--no-privileges"]
-    argv = target.programs.pg_restore.argv(conninfo, archive, jobs=jobs, create=True, extra=extra)
-    code, lines = _run(target, argv, [archive.parent])
+    argv = target.programs.pg_restore.argv(conninfo, archive, jobs=jobs, create=True, statistics=True, extra=extra)
+    code, lines = run_program(target, argv, [archive.parent])
     errors = parse(lines)
     if code in (0, 1) and (code == 0 or errors.count):
         return errors
@@ -95,7 +111,7 @@ def judge(errors: RestoreErrors) -> CheckResult:
     found = f"{many(errors.count, 'error')}: {first.message[:200]}"
     detail = f"{NEXT_STEPS[first.kind]} {'; '.join(message[:500] for message in shown)}"
     # The first error decides: what follows a full disk or a missing locale is its consequence.
-    return CheckResult("restore", UNVERIFIED if first.kind in _HOST_KINDS else FAILED, expected, found, detail)
+    return CheckResult("restore", UNVERIFIED if first.kind in HOST_KINDS else FAILED, expected, found, detail)
 
 
 def restored_database(target: Target) -> str:
@@ -107,11 +123,18 @@ def restored_database(target: Target) -> str:
     return str(rows[0][0])
 
 
+def has_statistics(target: Target, database: str) -> bool:
+    """Whether the restore brought the planner's statistics (18 and newer, when they were asked for): nothing else makes them here."""
+    with session(target, database, "lifeboat drill statistics") as conn, database_errors("the throwaway server"):
+        query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_statistic WHERE starelid >= %s)"
+        return bool(conn.execute(query, [_FIRST_USER_OID]).fetchall()[0][0])
+
+
 def analyze(target: Target, database: str, jobs: int) -> str:
-    """Collect the planner's statistics, which a dump does not carry; return what went wrong, "" when nothing did."""
+    """Collect the planner's statistics, which this dump does not carry; return what went wrong, "" when nothing did."""
     cluster = target.running
     conninfo = cluster.login(database).conninfo(f"lifeboat {target.workspace.drill_id}", options=_OPTIONS)
-    code, lines = _run(target, target.programs.vacuumdb.argv(conninfo, jobs), [])
+    code, lines = run_program(target, target.programs.vacuumdb.argv(conninfo, jobs), [])
     return "" if code == 0 else f"collecting statistics failed: {clean_line(chr(10).join(lines[-5:]), 300)}"
 
 
@@ -130,7 +153,7 @@ def session(target: Target, database: str, application_name: str) -> Connection[
     return target.running.connect(database, application_name, **quiet)
 
 
-def _run(target: Target, argv: list[str], readable: list[Path]) -> tuple[int, list[str]]:
+def run_program(target: Target, argv: list[str], readable: list[Path]) -> tuple[int, list[str]]:
     """Run a client program to its end; its exit status and what it said, bounded."""
     process = target.run(argv, readable)
     stderr = cast("IO[str]", process.stderr)

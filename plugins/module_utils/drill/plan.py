@@ -21,6 +21,8 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature i
 __all__ = ["DEFAULT_WORK_DIR", "LATEST", "WAIVERS", "DrillPlan", "work_dir_of"]
 
 LATEST = "latest"
+DEFAULT_TIMEOUT_SECONDS = 24 * 3600.0
+"""How long a drill may take: what a backup restores is code of others, and may wait for ever."""
 DEFAULT_WORK_DIR = "/var/tmp/lifeboat"  # a place that is made with mode 0711, and refused when it is somebody else's
 WAIVERS = ("isolation", "same_host", "writable_credential", "signature")
 
@@ -31,13 +33,14 @@ _WHERE = "restore_drill"
 class DrillPlan:
     """One drill of one database's backup. Durations are seconds; `jobs` 0 means one per processor.
 
-    `backup_id` is `latest` or an id. `failure_at` is aware, or None for the moment at which the drill begins.
+    `identity_file` or `passphrase_file` opens the backup, whichever its method asks for. `backup_id` is `latest` or an id. `failure_at` is aware, or None for the moment at which the drill begins.
     """
 
     system: str
     name: str
     repositories: Mapping[str, Mapping[str, Any]]
-    identity_file: str
+    identity_file: str = ""
+    passphrase_file: str = ""
     backup_id: str = LATEST
     verify_keys: Sequence[str] = ()
     checks: Sequence[Check] = ()
@@ -54,6 +57,8 @@ class DrillPlan:
     production_hosts: Sequence[str] = ()
     report_dir: Path | None = None
     report_repository: Mapping[str, Any] | None = None
+    globals: str = "auto"
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
     waive: frozenset[str] = field(default_factory=frozenset)
 
     @classmethod
@@ -74,7 +79,9 @@ class DrillPlan:
             system=options.text(given, "system", _WHERE),
             name=options.text(given, "name", _WHERE),
             repositories=_repositories(given),
-            identity_file=options.text(given, "identity_file", _WHERE),
+            identity_file=options.text(given, "identity_file", _WHERE, ""),
+            passphrase_file=options.text(given, "passphrase_file", _WHERE, ""),
+            timeout_seconds=options.duration_seconds(given, "timeout", _WHERE, DEFAULT_TIMEOUT_SECONDS, minimum=1),
             backup_id=_backup_id(given),
             verify_keys=verify_keys,
             checks=chosen,
@@ -91,6 +98,7 @@ class DrillPlan:
             production_hosts=options.texts(given, "production_hosts", _WHERE, ()),
             report_dir=_path(given, "report_dir"),
             report_repository=report_repository,
+            globals=_globals(given),
             waive=_waivers(given),
         )
 
@@ -116,6 +124,13 @@ def _repositories(given: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     for name, spec in repositories.items():
         validate(name, spec)
     return repositories
+
+
+def _globals(given: Mapping[str, Any]) -> str:
+    """auto, true or false; YAML's own true and false are words, too."""
+    value = given.get("globals")
+    word = str(value).lower() if isinstance(value, (bool, str)) else value
+    return str(options.choice({"globals": word}, "globals", _WHERE, ("auto", "true", "false"), "auto"))
 
 
 def _backup_id(given: Mapping[str, Any]) -> str:

@@ -18,9 +18,11 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.account im
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose import Found, choose
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.errands import Errands
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.fetch import Fetcher
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.globals import FoundGlobals, find_globals, restore_globals
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.limit import TimeIsUp, time_limit
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.measure import Stopwatch
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.prepare import look_before, open_repositories
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.prepare import look_before, open_repositories, sealing_notes
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.target import Target
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.teardown import reap, tear_down
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.workspace import Workspace
@@ -35,13 +37,14 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.compare import compare
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import Evidence
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import named
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import Isolation, Teardown
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.verdict import Finding, derive_verdict, finding_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import Stopped
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import DamagedSeal
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import clean_line
-from ansible_collections.lifeboat.postgres.plugins.module_utils.words import many, size
+from ansible_collections.lifeboat.postgres.plugins.module_utils.words import duration, many, size
 
 __all__ = ["Story"]
 
@@ -64,15 +67,20 @@ class Story:
         self.found: Found | None = None
         self.isolation: Isolation | None = None
         self.settings: dict[str, str] = {}
+        self._globals: FoundGlobals | None = None
         self._workspace: Workspace | None = None
         self._target: Target | None = None
 
     def tell(self) -> None:
         try:
-            with contextlib.ExitStack() as stack:
+            with time_limit(self.plan.timeout_seconds), contextlib.ExitStack() as stack:
                 self._drill([stack.enter_context(repository) for repository in open_repositories(self.plan)])
         except LifeboatError as error:
             self.findings.append(Finding(FAILED if isinstance(error, _BACKUP_IS_BAD) else UNVERIFIED, str(error)))
+        except TimeIsUp:
+            during = f" (during {self.watch.phases[-1].name})" if self.watch.phases else ""
+            said = f"the drill did not end within its timeout of {duration(self.plan.timeout_seconds)} and was ended{during}"
+            self.findings.append(Finding(UNVERIFIED, said))
         except (Stopped, KeyboardInterrupt) as stop:
             self.findings.append(Finding(UNVERIFIED, f"the drill was stopped by {stop or 'Ctrl-C'}"))
         except OSError as error:
@@ -98,6 +106,8 @@ class Story:
             self.found = choose(plan, repositories)
             self._take(self.found.results)
             manifest = self.found.manifest
+            self.warnings += sealing_notes(manifest)
+            self._find_globals()
         with watch.phase("guard", f"guards for backup {manifest.backup_id} from {self.found.repository.name}"):
             self._reap_earlier()
             prepared = look_before(plan, self.found, try_writing=True)
@@ -110,6 +120,7 @@ class Story:
         with watch.phase("target", f"start a throwaway PostgreSQL {prepared.programs.postgres.version}"):
             self._target = target = Target(plan, manifest, prepared.programs, workspace, account)
             self._start(target, evidence)
+        self._restore_roles(target, evidence)
         with watch.phase("fetch", f"fetch and open the dump, {size(manifest.artifact('dump').size_bytes)}"):
             archive = prepared.fetcher.database(workspace.fetched, account.gid)
         with watch.phase("restore", f"restore {size(manifest.plain_bytes)} over {many(plan.worker_count, 'connection')}"):
@@ -118,8 +129,11 @@ class Story:
                 return  # the drill host could not hold it: what the checks would find says nothing about the backup
             database = logical.restored_database(target)
         with watch.phase("statistics", "collect the planner's statistics"):
-            fault = logical.analyze(target, database, plan.worker_count)
-            self.warnings += [fault] if fault else []
+            if logical.has_statistics(target, database):
+                self.warnings.append("the dump carried production's statistics, so none were collected")
+            else:
+                fault = logical.analyze(target, database, plan.worker_count)
+                self.warnings += [fault] if fault else []
         with watch.phase("service", "log in to the restored database"):
             logical.log_in(target, database)
             watch.service_ready()
@@ -150,8 +164,33 @@ class Story:
             self.warnings.append(f"isolation was waived: {target.isolation.detail}")
         self.settings = cluster.settings
         guard.check_extensions(extensions, logical.available_extensions(cluster), cluster.major)
+
+    def _find_globals(self) -> None:
+        """The backup of the server's roles, where there is one and it is wanted."""
+        found = self.found
+        if self.plan.globals == "false" or found is None:
+            return
+        try:
+            self._globals = find_globals(self.plan, found)
+        except ManifestError as error:
+            # The database can be drilled all the same, and a recovery would not have its roles.
+            self._take([CheckResult("globals", FAILED, "a backup of the server's roles", "its manifest is broken", str(error))])
+            return
+        if self._globals is None:
+            said = "there is no backup of this server's globals, so roles were made by their names only, without what they may do"
+            self.warnings.append(said)
+            if self.plan.globals == "true":
+                self._take([CheckResult("globals", UNVERIFIED, "a backup of the server's roles", "there is none")])
+
+    def _restore_roles(self, target: Target, evidence: Evidence | None) -> None:
+        """Production's roles from their own backup; then those by name that it lacks and the database's evidence names."""
+        if self._globals is not None:
+            with self.watch.phase("globals", f"restore roles from backup {self._globals.manifest.backup_id} of globals"):
+                self._take([restore_globals(self.plan, self._globals, target)])
         if evidence is not None:
-            logical.create_roles(cluster, evidence.roles)
+            made = logical.create_roles(target.running, evidence.roles)
+            if made and self._globals is not None:
+                self.warnings.append(f"roles that the backup of globals does not hold: {named(made)}")
 
     def _check(self, target: Target, database: str, evidence: Evidence | None, manifest: Manifest) -> None:
         if evidence is not None:

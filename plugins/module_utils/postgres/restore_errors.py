@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["NEXT_STEPS", "RestoreErrors", "RestoreIssue", "parse"]
+__all__ = ["NEXT_STEPS", "RestoreErrors", "RestoreIssue", "kind_of", "parse"]
 
 # What the server's or pg_restore's words look like; the first kind that fits.
 _KINDS = {
@@ -152,12 +152,13 @@ def parse(stderr: str | Iterable[str]) -> RestoreErrors:
             message = said.partition(": ")[2]
             if message.startswith(("a worker process died", "one or more worker")) and issues:
                 continue  # a consequence of what that worker said itself
-            issues.append(RestoreIssue(_kind(message), _short(message), entry))
+            issues.append(RestoreIssue(kind_of(message), _short(message), entry))
             entry = ""
     return RestoreErrors(tuple(issues), ignored, tuple(warnings))
 
 
-def _kind(message: str) -> str:
+def kind_of(message: str) -> str:
+    """The kind of a message of the server: a key of `NEXT_STEPS`."""
     return next((kind for kind, patterns in _KINDS.items() if any(re.search(pattern, message) for pattern in patterns)), "other")
 
 
