@@ -18,12 +18,13 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.fetch impo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.target import Programs, rehearse_isolation, require_isolation
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DrillRefused
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
-from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.factory import opener
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.factory import opener, shortcoming
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
-__all__ = ["Prepared", "look_before", "open_repositories", "rehearse"]
+__all__ = ["Prepared", "look_before", "open_repositories", "rehearse", "sealing_notes"]
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,20 @@ def look_before(plan: DrillPlan, found: Found, try_writing: bool) -> Prepared:
     account_for(plan.run_as)
     programs = Programs(manifest.server_version_num // 10000, plan.bin_dir)
     compress.decompressor()
-    guard.check_identity_place(plan.identity_file)
-    fetcher = Fetcher(found.repository, manifest, opener(manifest.encryption, plan.identity_file))
+    if plan.identity_file:
+        guard.check_identity_place(plan.identity_file)
+    key = opener(manifest.encryption, plan.identity_file, passphrase_file=plan.passphrase_file)
+    fetcher = Fetcher(found.repository, manifest, key)
     check_volumes(found)
+    fetcher.check_instructions()
     fetcher.check_identity()
     return Prepared(fetcher, programs, (*notes, *programs.warnings))
+
+
+def sealing_notes(manifest: Manifest) -> list[str]:
+    """What every report of a drill of this backup has to say about its seal (law 5)."""
+    said = shortcoming(manifest.encryption)
+    return [f"this backup is {said}"] if said else []
 
 
 def rehearse(plan: DrillPlan) -> dict[str, Any]:
@@ -81,7 +91,7 @@ def rehearse(plan: DrillPlan) -> dict[str, Any]:
         "fetch_bytes": manifest.size_bytes,
         "needed_bytes": guard.needed_bytes(manifest),
         "work_dir": str(plan.work_dir),
-        "notes": [*(f"{result.name}: {result.found}" for result in found.results), *prepared.notes],
+        "notes": [*(f"{result.name}: {result.found}" for result in found.results), *sealing_notes(manifest), *prepared.notes],
     }
 
 

@@ -243,4 +243,4 @@ def test_the_module_says_the_same_from_ansible(shop: BackedUp, work_dir: Path, t
     reaped = run_module("restore_drill", {"reap": True, "work_dir": str(work_dir)}, tmp_path)
     assert (reaped["failed"], reaped["changed"], reaped["reaped"]) == (False, False, [])
     missing = run_module("restore_drill", {"system": "shop"}, tmp_path)
-    assert (missing["failed"], "identity_file" in missing["msg"]) == (True, True)
+    assert (missing["failed"], "repositories" in missing["msg"]) == (True, True)
