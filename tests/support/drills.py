@@ -30,16 +30,23 @@ from support.clusters import Server, account, readable_bin_dir
 from support.keys import KeyPair, ssh_pair
 from support.logical import Identity, new_identity, options, posix
 
-__all__ = ["BackedUp", "as_ordinary_user", "back_up", "throwaway", "work_dir"]
+__all__ = ["BackedUp", "as_ordinary_user", "back_up", "short_work_dir", "throwaway", "work_dir"]
 
 
-@pytest.fixture
-def work_dir() -> Iterator[Path]:
+@contextmanager
+def short_work_dir() -> Iterator[Path]:
     """A work directory that does not exist yet, with a path short enough for a socket below it."""
     parent = Path(tempfile.mkdtemp(prefix="lb-", dir="/tmp"))
     parent.chmod(0o755)
     yield parent / "drills"
     shutil.rmtree(parent)
+
+
+@pytest.fixture
+def work_dir() -> Iterator[Path]:
+    """The same for a test."""
+    with short_work_dir() as path:
+        yield path
 
 
 @contextmanager
@@ -127,9 +134,9 @@ class BackedUp:
         return report
 
 
-def back_up(server: Server, name: str, directory: Path, **more: Any) -> BackedUp:
-    """Take a real backup of a database; `more` are options of `pg_logical_backup`."""
-    identity, signer = new_identity(directory / "identity.txt"), ssh_pair(directory / "signing_key")
+def back_up(server: Server, name: str, directory: Path, keys: tuple[Identity, KeyPair] | None = None, **more: Any) -> BackedUp:
+    """Take a real backup of a database, with keys of its own or those given; `more` are options of `pg_logical_backup`."""
+    identity, signer = keys or (new_identity(directory / "identity.txt"), ssh_pair(directory / "signing_key"))
     given = options(server, name, {"here": posix(directory / "repository")}, identity, directory / "locks", **more)
     backup_id = take_backup({**given, "signing_key": signer.path})["backup_id"]
     return BackedUp(server, name, backup_id, directory / "repository", identity, signer)
