@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.formats import AUTO, CUSTOM, DIRECTORY
@@ -25,12 +26,15 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.credentials import client_credentials
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDump, PgRestore
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import Snapshot
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.watch import SnapshotWatch
 
 __all__ = ["Dumped", "Outrun", "dump"]
 
 LOCK_WAIT_SECONDS = 10.0
 DUMP_HEADER = b"PGDMP"
 """How every custom-format archive begins (src/bin/pg_dump/pg_backup_archiver.c)."""
+_Stops = Callable[[Callable[[], None]], "contextlib.AbstractContextManager[Any]"]
+"""What calls the given function, in another thread, when the snapshot may be held no longer."""
 CUSTOM_NAME, DIRECTORY_NAME = "database.dump", "database.tar"
 
 
@@ -65,16 +69,23 @@ class _StagingFull(Exception):
 
 
 def dump(
-    job: LogicalJob, pg_dump: PgDump, snapshot: Snapshot, writer: BackupWriter, application_name: str, stage: Path | None = None
+    job: LogicalJob,
+    pg_dump: PgDump,
+    snapshot: Snapshot,
+    writer: BackupWriter,
+    application_name: str,
+    stage: Path | None = None,
+    watch: SnapshotWatch | None = None,
 ) -> Dumped:
     """Dump the snapshot: streamed into every repository, or with `stage` (a path in a private directory) staged there first.
 
-    Raises `Outrun`; `BackupGuardError` when what was staged is not what it should be.
+    Raises `Outrun`; `BackupGuardError` when what was staged is not what it should be, or when `watch` has stopped it.
     """
+    stops = contextlib.nullcontext if watch is None else watch.stops
     if stage is None:
-        return _streamed(job, pg_dump, snapshot, writer, application_name)
+        return _streamed(job, pg_dump, snapshot, writer, application_name, stops)
     try:
-        return _staged(job, pg_dump, snapshot, writer, application_name, stage)
+        return _staged(job, pg_dump, snapshot, writer, application_name, stops, stage)
     except _StagingFull as full:
         shutil.rmtree(stage, ignore_errors=True)
         if job.format != AUTO:
@@ -83,14 +94,16 @@ def dump(
                 str(stage.parent.parent),
                 "Name another staging_dir, or format: custom.",
             ) from None
-        streamed = _streamed(job, pg_dump, snapshot, writer, application_name)
+        streamed = _streamed(job, pg_dump, snapshot, writer, application_name, stops)
         return dataclasses.replace(streamed, note=f"streamed, since the disk of {stage.parent.parent} became full while staging")
 
 
-def _streamed(job: LogicalJob, pg_dump: PgDump, snapshot: Snapshot, writer: BackupWriter, application_name: str) -> Dumped:
+def _streamed(
+    job: LogicalJob, pg_dump: PgDump, snapshot: Snapshot, writer: BackupWriter, application_name: str, stops: _Stops
+) -> Dumped:
     """No temporary copy anywhere."""
     counter = Counter("pg_dump's output", DUMP_HEADER)
-    with _pg_dump(job, pg_dump, snapshot, application_name) as program:
+    with _pg_dump(job, pg_dump, snapshot, application_name) as program, stops(program.kill):
         with Pipeline([program, counter, compress.compressor(job.compression_level), job.sealer.stage()]) as sealed:
             try:
                 writer.store(f"{CUSTOM_NAME}{compress.SUFFIX}{job.sealer.suffix}", "dump", sealed)
@@ -101,8 +114,10 @@ def _streamed(job: LogicalJob, pg_dump: PgDump, snapshot: Snapshot, writer: Back
     return Dumped(CUSTOM, counter.size_bytes, lambda: None)
 
 
-def _staged(job: LogicalJob, pg_dump: PgDump, snapshot: Snapshot, writer: BackupWriter, application_name: str, stage: Path) -> Dumped:
-    with _pg_dump(job, pg_dump, snapshot, application_name, stage) as program:
+def _staged(
+    job: LogicalJob, pg_dump: PgDump, snapshot: Snapshot, writer: BackupWriter, application_name: str, stops: _Stops, stage: Path
+) -> Dumped:
+    with _pg_dump(job, pg_dump, snapshot, application_name, stage) as program, stops(program.kill):
         try:
             with Pipeline([program]) as silent:
                 silent.finish()

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.guards import Limits
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import DEFAULT_VOLUME_BYTES
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks import factory as check_factory
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.digest_plan import DigestPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import Login
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.login import read_login
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
@@ -26,7 +28,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.factory import sealer
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import check_signing_key
 
-__all__ = ["LogicalJob"]
+__all__ = ["LogicalJob", "read_queries"]
 
 _WHERE = "pg_logical_backup"
 
@@ -56,11 +58,16 @@ class LogicalJob:
     jobs: int = 2
     staging_dir: Path | None = None
     statistics: bool = False
+    limits: Limits = field(default_factory=Limits)
+    accept_deviation: bool = False
+    snapshot_budget_seconds: float | None = None
+    xmin_age_limit: int | None = None
+    digests: DigestPlan | None = None
 
     @classmethod
-    def from_options(cls, given: Mapping[str, Any]) -> LogicalJob:
+    def from_options(cls, given: Mapping[str, Any], default_db: str = "") -> LogicalJob:
         """Read a module's parameters; raises `ConfigurationError`, `SealError`, `MissingTool`."""
-        login = read_login(given)
+        login = read_login(given, default_db=default_db)
         repositories = options.mapping(given, "repositories", _WHERE)
         if not repositories:
             raise ConfigurationError("repositories is empty", _WHERE, "Name one at least, better two in different places.")
@@ -79,7 +86,7 @@ class LogicalJob:
             repositories=repositories,
             sealer=sealer(options.mapping(given, "encryption", _WHERE)),
             checks=check_factory.parse(given.get("checks") or []),
-            queries=_queries(given.get("evidence_queries") or []),
+            queries=read_queries(given.get("evidence_queries") or []),
             evidence_budget_seconds=options.duration_seconds(given, "evidence_budget", _WHERE, 300.0),
             bin_dir=_path(given, "bin_dir"),
             compression_level=options.integer(given, "compression_level", _WHERE, 3, minimum=1, maximum=19),
@@ -94,6 +101,11 @@ class LogicalJob:
             jobs=options.integer(given, "jobs", _WHERE, 2, minimum=1, maximum=64),
             staging_dir=_path(given, "staging_dir"),
             statistics=options.boolean(given, "statistics", _WHERE, False),
+            limits=Limits.from_options(options.mapping(given, "limits", _WHERE, None)),
+            accept_deviation=options.boolean(given, "accept_deviation", _WHERE, False),
+            snapshot_budget_seconds=options.duration_seconds(given, "snapshot_budget", _WHERE, None, minimum=1),
+            xmin_age_limit=options.integer(given, "xmin_age_limit", _WHERE, None, minimum=1),
+            digests=DigestPlan.from_options(options.mapping(given, "digests", _WHERE, None)),
         )
 
     def open_repositories(self) -> list[Repository]:
@@ -114,7 +126,8 @@ def _path(given: Mapping[str, Any], key: str) -> Path | None:
     return None if value is None else Path(value).expanduser()
 
 
-def _queries(items: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def read_queries(items: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Named queries of the option `evidence_queries`; raises `ConfigurationError`."""
     queries: dict[str, str] = {}
     for number, item in enumerate(items, 1):
         where = f"evidence_queries, item {number}"

@@ -19,6 +19,7 @@ from typing import Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress, layout
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.dump import Outrun, dump
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.formats import AUTO, CUSTOM, DIRECTORY, choose_format
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.guards import Figures, Judgement, history_of, judge, keep_or_raise
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.instructions import logical_instructions
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.staging import default_staging_dir, staging
@@ -33,6 +34,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.pooler import refuse_pooler
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDump
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import exported_snapshot
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.watch import Budget, watched
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import VERSION, host_id, host_name, now
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import sign
@@ -46,13 +48,18 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class LogicalBackup:
-    """A backup that exists: its manifest, what became of it in each repository, and what the operator should know."""
+    """A backup that exists: its manifest, what became of it in each repository, and what the operator should know.
+
+    `judged` says what size and objects were judged against, `snapshot_transactions` how many began while the snapshot was held.
+    """
 
     manifest: Manifest
     evidence: Evidence
     deliveries: Sequence[Delivery]
     seconds: float
     notes: Sequence[str]
+    judged: str = ""
+    snapshot_transactions: int = 0
 
 
 def back_up(job: LogicalJob, repositories: Sequence[Repository], progress: Callable[[str], None]) -> LogicalBackup:
@@ -87,21 +94,37 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
         stage = None
         if choice.format == DIRECTORY:
             stage = stack.enter_context(staging(job.staging_dir or default_staging_dir(), ref.backup_id))
-        collector = Collector(connection, queries=job.queries, checks=job.checks, lock_timeout_seconds=job.lock_timeout_seconds)
+        collector = Collector(
+            connection,
+            queries=job.queries,
+            checks=job.checks,
+            lock_timeout_seconds=job.lock_timeout_seconds,
+            digests=job.digests,
+        )
         writer = stack.enter_context(BackupWriter(ref, repositories, job.stall_timeout_seconds, job.volume_bytes, progress))
+        budget = Budget(job.snapshot_budget_seconds, job.xmin_age_limit)
         with exported_snapshot(connection, lock_timeout_seconds=job.lock_timeout_seconds) as snapshot:
             progress(f"snapshot of {len(snapshot.tables)} tables at {format_moment(snapshot.moment)}")
-            with collector.beside(snapshot) as counting:
-                dumped = dump(job, pg_dump, snapshot, writer, application_name, stage)
+            with watched(job.login, snapshot, budget, progress) as watch, collector.beside(snapshot) as counting:
+                dumped = dump(job, pg_dump, snapshot, writer, application_name, stage, watch)
                 progress(f"dumped {dumped.plain_bytes} bytes")
-                counting.finish(job.evidence_budget_seconds)
+                counting.finish(job.evidence_budget_seconds, hurried=lambda: bool(watch.over))
+        watch.end(connection)
         evidence = collector.evidence(counting, dumped.plain_bytes)
+        figures = Figures(dumped.plain_bytes, len({*evidence.objects, *evidence.unstable}), len(evidence.tables))
+        judgement = _judge(job, repositories, figures)
+        guarded = keep_or_raise(judgement, job.accept_deviation, f"{job.system}, database {job.name!r}")
+        progress(f"size and objects are {judgement.words}")
         dumped.send()
         with Pipeline([compress.compressor(job.compression_level), job.sealer.stage()], [evidence.to_bytes()]) as sealed:
             writer.store(f"evidence.json{compress.SUFFIX}{job.sealer.suffix}", "evidence", sealed)
-        notes = [*job.sealer.notes, *pg_dump.warnings, *filter(None, (choice.note, dumped.note))]
+        notes = [*job.sealer.notes, *pg_dump.warnings, *filter(None, (choice.note, dumped.note)), *guarded, *watch.notes]
         if job.signing_key is None:
             notes.append("the manifest is not signed: signing_key is not set")
+
+        costs = {"snapshot_seconds": round(watch.seconds, 3), "evidence_seconds": round(counting.seconds, 3)}
+        if job.digests is not None:
+            costs["digest_seconds"] = round(counting.digest_seconds, 3)
 
         def manifest(artifacts: Sequence[Artifact], problems: Mapping[str, str]) -> Manifest:
             described = Manifest(
@@ -128,8 +151,9 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
                 repositories=dict(problems),
                 notes=tuple(notes),
                 format=dumped.format,
-                object_count=len(evidence.objects),
+                object_count=figures.object_count,
                 application_version=job.application_version,
+                costs=costs,
             )
             if job.signing_key is None:
                 return described
@@ -140,7 +164,8 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
 
         document = writer.commit(instructions, manifest)
         # What evidence is missing tells about the data, so it is said here and not in the manifest.
-        backup = LogicalBackup(document, evidence, writer.deliveries, time.monotonic() - clock, [*notes, *evidence.notes])
+        said, seconds = [*notes, *evidence.notes], time.monotonic() - clock
+        backup = LogicalBackup(document, evidence, writer.deliveries, seconds, said, judgement.words, watch.transactions)
     incomplete = [delivery for delivery in backup.deliveries if delivery.problem]
     if incomplete:
         raise RepositoryError(
@@ -150,6 +175,21 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
             result=result_of(backup),
         )
     return backup
+
+
+def _judge(job: LogicalJob, repositories: Sequence[Repository], figures: Figures) -> Judgement:
+    """The dump's size and objects, against the limits and the last good backups."""
+    try:
+        history = history_of(repositories, job.system, KIND, job.name, job.limits.last)
+    except RepositoryError as error:
+        judgement = judge(job.limits, figures, ())
+        words = f"not judged against earlier backups: {error}"
+        return dataclasses.replace(judgement, words=words, warnings=(*judgement.warnings, f"size and objects were {words}"))
+    return judge(job.limits, figures, history)
+
+
+def _coverage(evidence: Evidence) -> dict[str, str]:
+    return {} if evidence.digests is None else {"digests": evidence.digests.coverage}
 
 
 def result_of(backup: LogicalBackup) -> dict[str, Any]:
@@ -175,6 +215,9 @@ def result_of(backup: LogicalBackup) -> dict[str, Any]:
             }
             for delivery in backup.deliveries
         },
-        "evidence": {"tables": len(backup.evidence.tables), "uncounted": len(backup.evidence.uncounted)},
+        "evidence": {"tables": len(backup.evidence.tables), "uncounted": len(backup.evidence.uncounted), **_coverage(backup.evidence)},
+        "judged": backup.judged,
+        "snapshot": {"seconds": manifest.costs.get("snapshot_seconds", 0.0), "transactions": backup.snapshot_transactions},
+        "costs": dict(manifest.costs),
         "warnings": list(backup.notes),
     }

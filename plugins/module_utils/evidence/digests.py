@@ -26,7 +26,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapsho
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["DIGEST_RULES", "LARGE_OBJECTS", "Found", "take_digests", "digests_of"]
+__all__ = ["DIGEST_RULES", "LARGE_OBJECTS", "Found", "digests_of", "take_digests"]
 
 DIGEST_RULES = 1
 """Counts up when the digest of unchanged rows changes; digests by other rules are not compared."""

@@ -32,15 +32,16 @@ CREATE TABLE every (
     multi int4multirange, xml text, vec tsvector, cash money, tab regclass, twice int GENERATED ALWAYS AS (id * 2) STORED
 );
 ALTER TABLE every DROP COLUMN gone;
-INSERT INTO every (id, mood, moods, pair, pairs, dom, doc, docb, raw, flt, flt4, at, day, span, num, txt, chr, bits, net, rng, multi, vec, cash, tab)
-VALUES
+INSERT INTO every (
+    id, mood, moods, pair, pairs, dom, doc, docb, raw, flt, flt4, at, day, span, num, txt, chr, bits, net, rng, multi, vec, cash, tab
+) VALUES
     (1, 'sad', '{glad,NULL}', '(1,"a ""b"", c")', ARRAY[ROW(1, NULL)::pair], 'x', '{"b": 1,  "a": [1.0, 1.00]}', '{"b": 1, "a": [1.0]}',
      '\\x00ff5c', 'NaN', '-0', 'infinity', '0044-03-15 BC', '1 mon -2 days 03:04:05.6', 1.10, '', 'ab', B'101', '10.0.0.1/8',
      '[2026-01-01, 2026-02-01)', '{[1,3),[7,9)}', 'a b', '12.34', 'every'),
-    (2, 'glad', '[2:3]={sad,glad}', NULL, '{}', '', 'null', 'null', '', '-0', 'Infinity', '2026-03-29 02:30:00.123456+01', '12345-01-01', '-1 year', 'NaN',
-     NULL, 'ab   ', B'', 'fe80::1', 'empty', '{}', '', NULL, NULL),
-    (3, NULL, NULL, '(,)', NULL, NULL, NULL, NULL, NULL, 0.1::float8 + 0.2, 1e-45, NULL, NULL, NULL, 1e-100, E'tab\\t\\\\ "quote" \\u00fc',
-     NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+    (2, 'glad', '[2:3]={sad,glad}', NULL, '{}', '', 'null', 'null', '', '-0', 'Infinity', '2026-03-29 02:30:00.123456+01', '12345-01-01',
+     '-1 year', 'NaN', NULL, 'ab   ', B'', 'fe80::1', 'empty', '{}', '', NULL, NULL),
+    (3, NULL, NULL, '(,)', NULL, NULL, NULL, NULL, NULL, 0.1::float8 + 0.2, 1e-45, NULL, NULL, NULL, 1e-100,
+     E'tab\\t\\\\ "quote" \\u00fc', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
 CREATE TABLE twins (v text); INSERT INTO twins VALUES ('a'), ('a'), (NULL), ('');
 CREATE TABLE bare (); INSERT INTO bare DEFAULT VALUES;
 CREATE TABLE nothing (n int);

@@ -1,0 +1,221 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Is this dump as large as it should be? A dump that is not is never kept.
+
+Sizes are those before compression, since a compressed and sealed nothing looks like something; and no fixed minimum, since
+an honest tiny database has 1,506 bytes. Judged against the limits that were given, and against the median of the last good
+backups.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils import options
+from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Catalogue
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
+    BackupGuardError,
+    ConfigurationError,
+    ManifestError,
+    RepositoryError,
+)
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.words import many, size
+
+__all__ = ["ACCEPTED", "NEEDED", "Figures", "Judgement", "Limits", "history_of", "judge", "keep_or_raise"]
+
+NEEDED = 3
+"""So many good backups make a median. After a deviation was accepted, the accepted one alone will do."""
+ACCEPTED = "deviation accepted: "
+"""How the note begins that makes a backup the first of a new history."""
+
+_WHERE = "limits"
+_KEYS = ("min_bytes", "max_bytes", "min_objects", "max_objects", "shrink", "growth", "last", "zero_tables")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """None is no limit. `shrink` 0.5: not below half the median; `growth` 2: not above three times it; None: not judged.
+
+    `last` is how many good backups make the median; `zero_tables` is what to do about no table where there were some.
+    """
+
+    min_bytes: int | None = None
+    max_bytes: int | None = None
+    min_objects: int | None = None
+    max_objects: int | None = None
+    shrink: float | None = 0.5
+    growth: float | None = None
+    last: int = 7
+    zero_tables: str = "fail"
+
+    @classmethod
+    def from_options(cls, given: Mapping[str, Any] | None) -> Limits:
+        """Read the option `limits`; raises `ConfigurationError`."""
+        given = given or {}
+        options.unknown_keys(given, _KEYS, _WHERE)
+        limits = cls(
+            min_bytes=options.size_bytes(given, "min_bytes", _WHERE, None),
+            max_bytes=options.size_bytes(given, "max_bytes", _WHERE, None),
+            min_objects=options.integer(given, "min_objects", _WHERE, None, minimum=0),
+            max_objects=options.integer(given, "max_objects", _WHERE, None, minimum=0),
+            shrink=_share(given, "shrink", cls.shrink),
+            growth=_share(given, "growth", cls.growth),
+            last=options.integer(given, "last", _WHERE, cls.last, minimum=1, maximum=100),
+            zero_tables=options.choice(given, "zero_tables", _WHERE, ("fail", "warn"), cls.zero_tables),
+        )
+        if limits.shrink is not None and limits.shrink > 1:
+            raise ConfigurationError(
+                f"shrink is {limits.shrink:g}, the most is 1", _WHERE, "0.5 allows half the median, 1 allows anything."
+            )
+        for low, high, what in (
+            (limits.min_bytes, limits.max_bytes, "bytes"),
+            (limits.min_objects, limits.max_objects, "objects"),
+        ):
+            if low is not None and high is not None and low > high:
+                raise ConfigurationError(f"min_{what} is above max_{what}", _WHERE, "No dump could be kept.")
+        return limits
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is judged: the dump before compression, the definitions in it, and its tables."""
+
+    plain_bytes: int
+    object_count: int
+    table_count: int
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """`broken` are limits that no acceptance lifts, `deviations` those that one does; `words` say what it was judged against."""
+
+    words: str
+    broken: tuple[str, ...] = ()
+    deviations: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def judge(limits: Limits, figures: Figures, history: Sequence[Manifest]) -> Judgement:
+    """Judge the figures; `history` are good backups, newest first. Pure."""
+    broken = [
+        *_outside(figures.plain_bytes, limits.min_bytes, limits.max_bytes, size, "before compression", "bytes"),
+        *_outside(figures.object_count, limits.min_objects, limits.max_objects, _objects, "in its schema", "objects"),
+    ]
+    deviations: list[str] = []
+    warnings: list[str] = []
+    newest = history[0] if history else None
+    if newest is not None and figures.table_count == 0 and newest.object_count > figures.object_count:
+        said = f"it holds no table at all, and the last good backup, {newest.backup_id}, had {many(newest.object_count, 'object')}"
+        (deviations if limits.zero_tables == "fail" else warnings).append(said)
+    known = _since_accepted(history)[: limits.last]
+    needed = 1 if len(known) and _is_accepted(known[-1]) else min(NEEDED, limits.last)
+    if len(known) < needed:
+        words = f"not judged against earlier backups: {many(len(known), 'good one')}, {needed} are needed"
+        return Judgement(words, tuple(broken), tuple(deviations), tuple(warnings))
+    usual_bytes = statistics.median(manifest.plain_bytes for manifest in known)
+    usual_objects = statistics.median(manifest.object_count for manifest in known)
+    of = f"of the last {many(len(known), 'good backup')}"
+    deviations += _deviates(figures.plain_bytes, usual_bytes, limits, size, "before compression", of)
+    deviations += _deviates(figures.object_count, usual_objects, limits, _objects, "in its schema", of)
+    words = f"judged against the median {of}: {size(round(usual_bytes))}, {_objects(round(usual_objects))}"
+    return Judgement(words, tuple(broken), tuple(deviations), tuple(warnings))
+
+
+def keep_or_raise(judgement: Judgement, accept_deviation: bool, where: str) -> list[str]:
+    """The notes of a dump that may be kept; raises `BackupGuardError` for one that may not."""
+    if judgement.broken:
+        raise BackupGuardError(
+            f"the dump is not kept: {'; '.join([*judgement.broken, *judgement.deviations])}",
+            where,
+            "Nothing was committed. Look at production; if it is right so, change the limits.",
+        )
+    if judgement.deviations and not accept_deviation:
+        raise BackupGuardError(
+            f"the dump is not kept: {'; '.join(judgement.deviations)}",
+            where,
+            "Nothing was committed. If production is right so (a mass delete, a move), run once with accept_deviation: true.",
+        )
+    return [*judgement.warnings, *(f"{ACCEPTED}{deviation}" for deviation in judgement.deviations)]
+
+
+def history_of(repositories: Sequence[Repository], system: str, kind: str, name: str, count: int) -> list[Manifest]:
+    """The last good backups of this asset, newest first, from the first repository that can be asked: one listing, and
+    not more manifests than `count` and those that are not good. Raises `RepositoryError` when none can be asked."""
+    reasons = []
+    for repository in repositories:
+        try:
+            catalogue = Catalogue.load([repository], system, kind, name)
+        except RepositoryError as error:
+            reasons.append(str(error))
+            continue
+        return list(itertools.islice(_good(catalogue), count))
+    raise RepositoryError("; ".join(reasons))
+
+
+def _good(catalogue: Catalogue) -> Iterator[Manifest]:
+    """Newest first, each read only when it is asked for."""
+    for ref in catalogue.refs:
+        try:
+            backup = catalogue.get(ref)
+        except ManifestError:
+            continue
+        if backup is not None and backup.good:
+            yield backup.manifest
+
+
+def _since_accepted(history: Sequence[Manifest]) -> list[Manifest]:
+    """The newest ones up to the last that an operator accepted, with it: what was before is no measure any more."""
+    known = []
+    for manifest in history:
+        known.append(manifest)
+        if _is_accepted(manifest):
+            break
+    return known
+
+
+def _is_accepted(manifest: Manifest) -> bool:
+    return any(note.startswith(ACCEPTED) for note in manifest.notes)
+
+
+def _outside(figure: int, low: int | None, high: int | None, said: Any, what: str, unit: str) -> list[str]:
+    if low is not None and figure < low:
+        return [f"it has {said(figure)} {what}, and min_{unit} is {said(low)}"]
+    if high is not None and figure > high:
+        return [f"it has {said(figure)} {what}, and max_{unit} is {said(high)}"]
+    return []
+
+
+def _deviates(figure: int, usual: float, limits: Limits, said: Any, what: str, of: str) -> list[str]:
+    if limits.shrink is not None and figure < usual * (1 - limits.shrink):
+        least = f"shrink: {limits.shrink:g} allows no less than {said(round(usual * (1 - limits.shrink)))}"
+        return [f"it has {said(figure)} {what}, the median {of} is {said(round(usual))}, and {least}"]
+    if limits.growth is not None and figure > usual * (1 + limits.growth):
+        most = f"growth: {limits.growth:g} allows no more than {said(round(usual * (1 + limits.growth)))}"
+        return [f"it has {said(figure)} {what}, the median {of} is {said(round(usual))}, and {most}"]
+    return []
+
+
+def _objects(count: int) -> str:
+    return many(count, "object")
+
+
+def _share(given: Mapping[str, Any], key: str, default: float | None) -> float | None:
+    """A share like 0.5 or 50%."""
+    value = given.get(key)
+    if value is None or value == "":
+        return default
+    if isinstance(value, str):
+        text, percent = value.strip(), value.strip().endswith("%")
+        try:
+            value = float(text.rstrip("% ")) / (100 if percent else 1)
+        except ValueError:
+            value = -1
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise ConfigurationError(f"{key}: expected a share like 0.5 or 50%", _WHERE)
+    return float(value)
