@@ -65,8 +65,6 @@ def test_assets_are_told_apart() -> None:
 moments = st.datetimes(min_value=dt.datetime(2020, 1, 1), max_value=dt.datetime(2026, 11, 21))
 refs = st.lists(moments.map(lambda moment: ref(f"{moment:%Y%m%d}", f"{moment:%H%M%S}")), max_size=30, unique=True)
 cadences = st.sampled_from([EACH, WEEKLY, *map(Cadence, ("hourly", "daily", "monthly", "yearly")), Cadence("", 86400 * 10)])
-    [EACH, Cadence("hourly"), Cadence("daily"), WEEKLY, Cadence("monthly"), Cadence("yearly"), Cadence("x", 86400 * 10)]
-)
 
 
 @given(refs, refs, cadences)
