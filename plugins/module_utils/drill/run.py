@@ -24,11 +24,9 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Dr
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import (
     DrillReport,
     Isolation,
-    Objective,
     Teardown,
-    judge_objective,
 )
-from ansible_collections.lifeboat.postgres.plugins.module_utils.report.verdict import derive_verdict
+from ansible_collections.lifeboat.postgres.plugins.module_utils.report.verdict import Objective, derive_verdict, judge_objective
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import VERSION, host_name, now
 
 __all__ = ["drill", "run"]
@@ -47,10 +45,9 @@ def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[
     report = drill(plan, progress)
     faults, files = deliver(plan, report)
     result = {"changed": True, "report": report.to_document(), "report_files": files, "warnings": list(report.warnings)}
-    promised = plan.enforce_objective and (plan.rpo_seconds is not None or plan.rto_seconds is not None)
     if report.verdict != PASSED:
         raise DrillNotPassed(f"the drill's verdict is {report.verdict}: {report.reason}", _which(report), result=result)
-    if promised and report.objective.met is not True:
+    if plan.enforce_objective and not report.good:
         raise DrillNotPassed(f"the objective was not met: {report.objective.reason}", _which(report), result=result)
     if faults:
         raise DrillNotPassed(f"the drill passed, but its report could not be stored: {'; '.join(faults)}", _which(report), result=result)

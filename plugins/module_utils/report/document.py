@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import strict
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import PASSED, VERDICTS, CheckResult
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import VERDICTS, CheckResult
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.report.verdict import Objective, is_good
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
-from ansible_collections.lifeboat.postgres.plugins.module_utils.words import duration
 
-__all__ = ["SCHEMA", "DrillReport", "Isolation", "Objective", "Phase", "Teardown", "judge_objective"]
+__all__ = ["SCHEMA", "DrillReport", "Isolation", "Objective", "Phase", "Teardown"]
 
 SCHEMA = 1
 
@@ -32,16 +32,6 @@ class Phase:
 
     name: str
     seconds: float
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What was promised, and whether it was kept: `met` is None when that cannot be said, `reason` says why."""
-
-    rpo_seconds: float | None = None
-    rto_seconds: float | None = None
-    met: bool | None = None
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,8 +91,8 @@ class DrillReport:
 
     @property
     def good(self) -> bool:
-        """Passed, and the promise was kept or none was made."""
-        return self.verdict == PASSED and self.objective.met is not False
+        """Passed, and every promise was kept (report/verdict.py)."""
+        return is_good(self.verdict, self.objective)
 
     def to_document(self) -> dict[str, Any]:
         """The report as plain JSON data."""
@@ -138,32 +128,6 @@ class DrillReport:
         except (UnicodeDecodeError, ValueError):
             raise ManifestError("the drill report is not JSON", where) from None
         return cls.from_document(document, where)
-
-
-def judge_objective(
-    rpo_objective: float | None,
-    rto_objective: float | None,
-    rpo_seconds: float | None,
-    verified_seconds: float | None,
-) -> Objective:
-    """Whether what was measured keeps what was promised; all in seconds, None for not promised or not measured.
-
-    The RTO is judged to the last green check, not to the server's first answer.
-    """
-    promised = [
-        ("RPO", rpo_objective, rpo_seconds),
-        ("RTO", rto_objective, verified_seconds),
-    ]
-    broken = [
-        f"{what} is {duration(found - limit)} over the promised {duration(limit)}"
-        for what, limit, found in promised
-        if limit is not None and found is not None and found > limit
-    ]
-    unknown = [f"{what} could not be measured" for what, limit, found in promised if limit is not None and found is None]
-    if rpo_objective is None and rto_objective is None:
-        return Objective(reason="nothing was promised")
-    met = False if broken else None if unknown else True
-    return Objective(rpo_objective, rto_objective, met, "; ".join(broken + unknown))
 
 
 def _plain(value: Any) -> Any:

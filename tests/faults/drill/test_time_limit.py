@@ -44,6 +44,6 @@ def test_a_function_that_waits_for_ever_ends_with_the_drill(where: str, postgres
         report = taken.drill(work_dir, timeout="6s", checks=checks)
     assert time.monotonic() - began < 30
     assert report["verdict"] == "unverified"
-    assert report["reason"].startswith(f"the drill did not end within its timeout of 6.0 s and was ended (during {where})")
+    assert report["reason"].startswith(f"the drill did not end within its timeout of 6 s and was ended (during {where})")
     assert report["teardown"]["complete"]
     assert report["verified_seconds"] is None

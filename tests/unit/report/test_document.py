@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import CheckResult
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import DrillReport, Objective, judge_objective
-from ansible_collections.lifeboat.postgres.plugins.module_utils.report.verdict import Finding, derive_verdict, finding_of
+from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import DrillReport
+from ansible_collections.lifeboat.postgres.plugins.module_utils.report.verdict import Finding, Objective, derive_verdict, finding_of, judge_objective
 from hypothesis import given
 from hypothesis import strategies as st
 from support.reports import a_report
@@ -92,7 +92,8 @@ def test_the_objective_is_met_only_when_all_of_it_was_measured_and_kept(
     assert (objective.met, objective.reason) == (met, reason)
 
 
-def test_good_is_passed_and_no_promise_broken() -> None:
+def test_good_is_passed_and_every_promise_kept() -> None:
+    assert not a_report(objective=Objective(3600, 900, None, "RPO could not be measured")).good
     assert a_report().good
     assert a_report(objective=Objective()).good
     assert not a_report(objective=Objective(1, 1, False, "late")).good
