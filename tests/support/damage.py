@@ -18,12 +18,9 @@ from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest, Volume
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import sign
-
 from support.clusters import Server
 from support.drills import BackedUp
 from support.keys import KeyPair
-
-__all__ = ["Row", "cut_dump", "drop_roles", "edit", "flip", "manifest_of", "put", "reseal_dump", "sealed_for", "sign_again", "volumes"]
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,8 @@ class BackedUp:
     repository: Path
     identity: Identity
     signer: KeyPair
+    opened_by: str = "identity_file"
+    """The option of a drill that names the identity's file; "" when nothing is sealed."""
 
     @property
     def ref(self) -> BackupRef:
@@ -115,7 +117,7 @@ class BackedUp:
             "system": "shop",
             "name": self.name,
             "repositories": {"copy": {"type": "posix", "path": str(self.repository)}},
-            "identity_file": str(self.identity.file),
+            **({self.opened_by: str(self.identity.file)} if self.opened_by else {}),
             "verify_keys": [self.signer.public],
             "bin_dir": str(self.server.bin_dir),
             "work_dir": str(work_dir),

@@ -8,11 +8,13 @@ import dataclasses
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.clusters import Server, postgres18
 from support.drills import BackedUp, back_up, work_dir
+from support.keys import gpg_pair, ssh_pair
+from support.logical import Identity
+from support.parts import require
 
 __all__ = ["postgres18", "work_dir"]
 
@@ -42,11 +44,14 @@ COMMENT ON TABLE orders IS 'what was sold';
 SELECT lo_from_bytea(0, 'a contract');
 """
 
-FORMATS: Mapping[str, Mapping[str, Any]] = {
-    "custom, age": {"format": "custom"},
-    "directory, age": {"format": "directory"},
+FORMATS: Mapping[str, tuple[str, str]] = {
+    "custom, age": ("custom", "age"),
+    "directory, age": ("directory", "age"),
+    "custom, gpg": ("custom", "gpg"),
+    "custom, gpg-symmetric": ("custom", "gpg-symmetric"),
+    "custom, none": ("custom", "none"),
 }
-"""Name of a format: options of the backup."""
+"""Name of a format: that of the dump, and the method of the seal."""
 
 
 @pytest.fixture(scope="session")
@@ -71,11 +76,30 @@ def taken(postgres18: Server, database: str, tmp_path_factory: pytest.TempPathFa
 
     def take(form: str) -> BackedUp:
         if form not in known:
-            directory = tmp_path_factory.mktemp("shop")
-            known[form] = back_up(postgres18, database, directory, volume_size="128KiB", **FORMATS[form])
+            if "gpg" in form:
+                require("program:gpg", "program:gpg-agent", "program:gpgconf")
+            known[form] = _taken(postgres18, database, tmp_path_factory.mktemp("shop"), *FORMATS[form])
         return known[form]
 
     return take
+
+
+def _taken(server: Server, name: str, directory: Path, dump: str, method: str) -> BackedUp:
+    file = directory / "identity"
+    opened_by, more = "identity_file", {}
+    if method == "age":
+        return back_up(server, name, directory, volume_size="128KiB", format=dump)
+    if method == "gpg":
+        pair = gpg_pair(file)
+        identity, more = Identity(file, pair.public), {"recipients": [pair.public], "keyring_file": f"{file}.pub"}
+    else:
+        file.touch(mode=0o600)
+        file.write_text("correct horse battery staple")
+        identity = Identity(file, "")
+        opened_by, more = ("passphrase_file", {"passphrase_file": str(file)}) if method == "gpg-symmetric" else ("", {})
+    keys, encryption = (identity, ssh_pair(directory / "signing_key")), {"method": method, **more}
+    taken = back_up(server, name, directory, keys, volume_size="128KiB", format=dump, encryption=encryption)
+    return dataclasses.replace(taken, opened_by=opened_by)
 
 
 @pytest.fixture
@@ -96,5 +120,4 @@ def other(postgres18: Server, taken: Callable[[str], BackedUp], tmp_path_factory
     healthy = taken("custom, age")
     with postgres18.database() as name:
         postgres18.execute("CREATE TABLE others (id int PRIMARY KEY); INSERT INTO others SELECT generate_series(1, 5000)", name)
-        backup = back_up(postgres18, name, tmp_path_factory.mktemp("other"), volume_size="128KiB", keys=(healthy.identity, healthy.signer))
-        yield dataclasses.replace(backup)
+        yield back_up(postgres18, name, tmp_path_factory.mktemp("other"), (healthy.identity, healthy.signer), volume_size="128KiB")

@@ -10,12 +10,13 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import damage
 from support.damage import Row, cut, cut_dump, edit, flip, manifest_of, sign_again, volumes
 from support.drills import BackedUp
-from support.keys import ssh_pair
+from support.keys import gpg_pair, ssh_pair
 from support.logical import new_identity
 
 NEWER = "20991231T235959Z-ffffffff"
@@ -34,6 +35,14 @@ def swap(one: Path, other: Path) -> None:
 def replayed(backup: BackedUp) -> None:
     """Its own manifest under a younger name, so that it looks as if it had been taken just now."""
     copy_of(backup.manifest.with_name(f"{NEWER}.json"), backup.manifest)
+
+
+def redigested(document: dict[str, Any]) -> None:
+    document["artifacts"][0]["sha256"] = "0" * 64
+
+
+def relocated(document: dict[str, Any]) -> None:
+    document["artifacts"][0]["volumes"][0]["name"] = "../../x"
 
 
 # In every format: what is found by its digest is found whatever seals it.
@@ -67,17 +76,17 @@ REST: Mapping[str, Row] = {
     "only the manifest is gone": Row(lambda b: b.manifest.unlink(), "failed", r"there is no backup of database"),
     "the repository is empty": Row(lambda b: [shutil.rmtree(path) for path in b.repository.iterdir() if path.is_dir()], "failed",
         r"there is no backup of database"),
-    "the repository is gone": Row(lambda b: shutil.rmtree(b.repository), "unverified", r"no repository can be listed.*Nothing is known about backups"),
+    "the repository is gone": Row(lambda b: shutil.rmtree(b.repository), "unverified", r"no repository can be listed.*Nothing is known"),
     "the manifest ends in the middle": Row(lambda b: cut(b.manifest), "failed", r"has no readable manifest.*not JSON"),
     "the manifest is empty": Row(lambda b: cut(b.manifest, 0), "failed", r"has no readable manifest.*not JSON"),
     "the manifest is a list": Row(lambda b: b.manifest.write_text("[]"), "failed", r"not a JSON object"),
     "the manifest was edited": Row(lambda b: edit(b, lambda d: d.update(plain_bytes=1)), "failed", r"signature.*does not hold"),
-    "a digest was edited": Row(lambda b: edit(b, lambda d: d["artifacts"][0].update(sha256="0" * 64)), "failed", r"signature.*does not hold"),
+    "a digest was edited": Row(lambda b: edit(b, redigested), "failed", r"signature.*does not hold"),
     "the signature was removed": Row(lambda b: edit(b, lambda d: d.update(signature="")), "failed", r"signature.*not signed"),
     "the manifest is of another schema": Row(lambda b: edit(b, lambda d: d.update(schema=99)), "failed", r"schema 99"),
     "the manifest lost a field": Row(lambda b: edit(b, lambda d: d.pop("host_id")), "failed", r"fields missing: \['host_id'\]"),
     "the manifest won a field": Row(lambda b: edit(b, lambda d: d.update(more=1)), "failed", r"more"),
-    "a path out of the repository was written in": Row(lambda b: edit(b, lambda d: d["artifacts"][0]["volumes"][0].update(name="../../x")), "failed", r"signature.*does not hold"),
+    "a path out of the repository was written in": Row(lambda b: edit(b, relocated), "failed", r"signature.*does not hold"),
     "the manifest was renamed": Row(lambda b: b.manifest.rename(b.manifest.with_name(f"{NEWER}.json")), "failed", NEWER),
     "the manifest was replayed as a newer one": Row(replayed, "failed", NEWER),
     "it says that it is of another database": Row(lambda b: sign_again(b, name="other"), "failed", r"other"),
@@ -152,6 +161,21 @@ def test_the_identity_of_others_opens_nothing_and_proves_nothing(shop: BackedUp,
     check(shop, work_dir, Row(lambda _: None, "unverified", "identity", {"identity_file": str(others.file)}))
     others.file.unlink()
     check(shop, work_dir, Row(lambda _: None, "unverified", "identity cannot be read", {"identity_file": str(others.file)}))
+
+
+@pytest.mark.needs("program:gpg", "program:gpg-agent", "program:gpgconf")
+@pytest.mark.parametrize(("form", "says"), [("custom, gpg", "identity"), ("custom, gpg-symmetric", "passphrase")])
+def test_the_key_of_others_proves_nothing_with_gpg_either(
+    taken: Callable[[str], BackedUp], work_dir: Path, tmp_path: Path, form: str, says: str
+) -> None:
+    others = tmp_path / "others"
+    if form == "custom, gpg":
+        gpg_pair(others)
+    else:
+        others.touch(mode=0o600)
+        others.write_text("battery staple")
+    backup = taken(form)
+    check(backup, work_dir, Row(lambda _: None, "unverified", says, {backup.opened_by: str(others)}))
 
 
 def test_what_was_sealed_for_somebody_else_is_lost(shop: BackedUp, work_dir: Path, tmp_path: Path) -> None:
