@@ -12,7 +12,7 @@ from typing import Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks import factory
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.factory import METHODS
 
-__all__ = ["CHECKS_SPEC", "ENCRYPTION_SPEC", "LOGIN_SPEC", "REPOSITORIES_SPEC"]
+__all__ = ["CHECKS_SPEC", "ENCRYPTION_SPEC", "GUARDS_SPEC", "LOGIN_SPEC", "REPOSITORIES_SPEC"]
 
 LOGIN_SPEC: dict[str, Any] = {
     "login_host": {"type": "str", "default": ""},
@@ -43,6 +43,35 @@ ENCRYPTION_SPEC: dict[str, Any] = {
             "passphrase_file": {"type": "path", "no_log": False},
         },
     }
+}
+
+GUARDS_SPEC: dict[str, Any] = {
+    "limits": {
+        "type": "dict",
+        "options": {
+            "min_bytes": {"type": "str"},
+            "max_bytes": {"type": "str"},
+            "min_objects": {"type": "int"},
+            "max_objects": {"type": "int"},
+            "shrink": {"type": "str"},
+            "growth": {"type": "str"},
+            "last": {"type": "int"},
+            "zero_tables": {"type": "str", "choices": ["fail", "warn"]},
+        },
+    },
+    "accept_deviation": {"type": "bool", "default": False},
+    "snapshot_budget": {"type": "str"},
+    "xmin_age_limit": {"type": "int"},
+    "digests": {
+        "type": "dict",
+        "options": {
+            "tables": {"type": "list", "elements": "str"},
+            "exclude": {"type": "list", "elements": "str"},
+            "rotate_days": {"type": "int"},
+            "budget": {"type": "str"},
+            "large_objects": {"type": "bool"},
+        },
+    },
 }
 
 CHECKS_SPEC: dict[str, Any] = {"checks": factory.SPEC}

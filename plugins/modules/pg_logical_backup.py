@@ -26,6 +26,7 @@ extends_documentation_fragment:
   - lifeboat.postgres.repositories
   - lifeboat.postgres.encryption
   - lifeboat.postgres.checks
+  - lifeboat.postgres.guards
 attributes:
   check_mode:
     support: full
@@ -49,6 +50,33 @@ options:
     description:
       - The name of this asset in the repositories. The database's name when it is not given.
     type: str
+  databases:
+    description:
+      - Several databases of the server, in place of one; each is an asset of its own, called by its own name.
+      - An item is a name, a pattern such as V(shop_*), or a mapping of C(name), C(checks) and C(evidence_queries), where the
+        latter two are for this database in place of O(checks) and O(evidence_queries).
+      - One that fails does not keep the others from their turn. The module fails at the end, and names those without a backup.
+      - With it, or with O(all_databases), O(login_db) is only where the list of databases is asked for; V(postgres) when not given.
+    type: list
+    elements: raw
+  all_databases:
+    description:
+      - All databases of the server, also those that were created since, but templates, those that take no connections, and a
+        database V(postgres) that holds nothing. Items of O(databases) then only bring options of their own.
+    type: bool
+    default: false
+  exclude_databases:
+    description:
+      - Names or patterns of databases to leave out.
+    type: list
+    elements: str
+  unlisted:
+    description:
+      - What to do about databases of the server that are neither in O(databases) nor in O(exclude_databases). V(fail) fails
+        after all others had their turn.
+    type: str
+    choices: [warn, fail, ignore]
+    default: warn
   max_age:
     description:
       - Do nothing when every repository holds a complete backup whose snapshot is younger than this, for example V(20h).
@@ -197,6 +225,16 @@ EXAMPLES = r"""
       - name: turnover
         query: SELECT sum(total_cents) FROM public.orders
   register: before_upgrade
+
+- name: Back up every database of a managed server, also those that are created later
+  lifeboat.postgres.pg_logical_backup:
+    system: shop
+    login_url_file: /etc/lifeboat/shop/url
+    all_databases: true
+    exclude_databases: ["*_test"]
+    repositories: "{{ lifeboat_repositories }}"
+    encryption: "{{ lifeboat_encryption }}"
+    max_age: 20h
 """
 
 RETURN = r"""
@@ -286,17 +324,52 @@ repositories:
       type: float
   sample:
     here: {complete: true, problem: "", copied_because: "", size_bytes: 104857600, seconds: 12.1, bytes_per_second: 8665917.4}
+databases:
+  description:
+    - What became of each database, by name, with the values above, and with C(failed); C(msg) and C(kind) say why it did.
+  returned: with O(databases) or O(all_databases), also on failure
+  type: dict
+  sample:
+    shop: {failed: false, changed: true, backup_id: 20261121T031500Z-1a2b3c4d}
+    licences: {failed: true, changed: false, msg: "the server takes no more connections (…)", kind: DatabaseError}
+left_out:
+  description: Databases that were left out, and why.
+  returned: with O(databases) or O(all_databases)
+  type: dict
+  sample: {template1: a template, postgres: empty}
+unlisted:
+  description: Databases of the server that are neither listed nor excluded.
+  returned: with O(databases) or O(all_databases)
+  type: list
+  elements: str
+  sample: [temporal]
 evidence:
   description: How much evidence was taken; what it says is sealed.
   returned: when a backup was taken
   type: dict
-  sample: {tables: 42, uncounted: 0, seconds: 1.2}
+  sample: {tables: 42, uncounted: 0, digests: "6 of 42 tables digested (part 3 of 7, in turn by the day)"}
+judged:
+  description: What the dump's size and objects were judged against, or why they were not.
+  returned: when a backup was taken
+  type: str
+  sample: "judged against the median of the last 7 good backups: 500.0 MiB, 340 objects"
+snapshot:
+  description: How many seconds the snapshot was held, and how many transactions began meanwhile.
+  returned: when a backup was taken
+  type: dict
+  sample: {seconds: 9.8, transactions: 1520}
+costs:
+  description: Seconds that parts of the run took; also in the manifest.
+  returned: when a backup was taken
+  type: dict
+  sample: {snapshot_seconds: 9.8, evidence_seconds: 4.1, digest_seconds: 3.8}
 """
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils._ansible import run_module
 from ansible_collections.lifeboat.postgres.plugins.module_utils._argspec import (
     CHECKS_SPEC,
     ENCRYPTION_SPEC,
+    GUARDS_SPEC,
     LOGIN_SPEC,
     REPOSITORIES_SPEC,
 )
@@ -310,8 +383,13 @@ def main() -> None:
             **REPOSITORIES_SPEC,
             **ENCRYPTION_SPEC,
             **CHECKS_SPEC,
+            **GUARDS_SPEC,
             "system": {"type": "str", "required": True},
             "name": {"type": "str"},
+            "databases": {"type": "list", "elements": "raw"},
+            "all_databases": {"type": "bool", "default": False},
+            "exclude_databases": {"type": "list", "elements": "str"},
+            "unlisted": {"type": "str", "default": "warn", "choices": ["warn", "fail", "ignore"]},
             "max_age": {"type": "str"},
             "evidence_queries": {
                 "type": "list",
