@@ -46,7 +46,7 @@ class Backup:
 
     `repositories` are those in which its manifest lies. `absent` maps a repository for which it was meant to the reason
     that its manifest itself gives. `problems` are faults: with one of them the backup is not good. `verified` says how
-    far it was looked at: none (manifests), sizes, digests.
+    far it was looked at: none (manifests), sizes, digests. `signed_by` is the fingerprint of the allowed key that signed, or "".
     """
 
     manifest: Manifest
@@ -55,6 +55,7 @@ class Backup:
     problems: tuple[str, ...] = ()
     verified: str = "none"
     drilled: Drilled | None = None
+    signed_by: str = ""
 
     @property
     def ref(self) -> BackupRef:
@@ -86,6 +87,8 @@ class Backup:
             "size_bytes": manifest.size_bytes,
             "server_version": manifest.server_version,
             "signed": bool(manifest.signature),
+            "signed_by": self.signed_by,
+            "encryption": manifest.encryption,
             "repositories": list(self.repositories),
             "absent": dict(self.absent),
             "good": self.good,
@@ -262,21 +265,31 @@ class Catalogue:
                 manifests[place.name] = answer
         if not manifests:
             return None
-        manifest = next(iter(manifests.values()))
-        problems = [f"{broken.repository}: {broken.reason}" for broken in self._broken_of(ref)]
+        signers, forged = self._signers(manifests)
+        # Where one of them is signed as it should be, what the others say is not believed.
+        manifest = manifests[next(iter(signers or manifests))]
+        problems = [f"{broken.repository}: {broken.reason}" for broken in self._broken_of(ref)] + forged
         problems += [f"{name}: its manifest says otherwise than the others" for name, other in manifests.items() if other != manifest]
         claimed = {name for name, reason in manifest.repositories.items() if not reason}
         gone = (claimed & self._listed) - set(manifests) - {broken.repository for broken in self._broken_of(ref)}
         problems += [f"{name}: its manifest is not there, though the backup was complete" for name in sorted(gone)]
         problems += [f"{name}: cannot be looked at" for name in sorted(claimed & set(self.unreachable))]
-        if self._verify_keys:
-            try:
-                verify(manifest.signed_bytes(), manifest.signature, self._verify_keys)
-            except ManifestError as error:
-                problems.append(f"the manifest's signature: {error.what}")
         # A backup that did not get into a repository may have been copied there since, which its manifest cannot say.
         absent = {name: reason for name, reason in manifest.repositories.items() if reason and name not in manifests}
-        return Backup(manifest, tuple(manifests), absent, tuple(problems))
+        places = tuple(sorted(manifests, key=lambda name: bool(signers) and name not in signers))
+        return Backup(manifest, places, absent, tuple(problems), signed_by=next(iter(signers.values()), ""))
+
+    def _signers(self, manifests: Mapping[str, Manifest]) -> tuple[dict[str, str], list[str]]:
+        """The key that signed the manifest in each repository, and what is wrong where none of the allowed ones did."""
+        signers: dict[str, str] = {}
+        forged: list[str] = []
+        for name, manifest in manifests.items() if self._verify_keys else ():
+            known = next((other for other in signers if manifests[other] == manifest), None)
+            try:
+                signers[name] = signers[known] if known else verify(manifest.signed_bytes(), manifest.signature, self._verify_keys)
+            except ManifestError as error:
+                forged.append(f"{name}: the manifest's signature: {error.what}")
+        return signers, forged
 
 
 def _listing(repository: Repository, prefix: str) -> list[str] | RepositoryError:

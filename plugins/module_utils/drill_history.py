@@ -24,14 +24,17 @@ READERS = 8
 
 @dataclass(frozen=True)
 class Drilled:
-    """The last drill of a backup: its verdict, whether the objective was met (None: not said), and when it began."""
+    """The last drill of a backup: its verdict, whether the objective was met (None: not said), when it began, and whether it was
+    good: passed, with every promise kept.
+    """
 
     verdict: str
     objective_met: bool | None
     at: dt.datetime
+    good: bool = False
 
     def to_document(self) -> dict[str, Any]:
-        return {"verdict": self.verdict, "objective_met": self.objective_met, "at": format_moment(self.at)}
+        return {"verdict": self.verdict, "objective_met": self.objective_met, "at": format_moment(self.at), "good": self.good}
 
 
 def last_drills(
@@ -64,4 +67,4 @@ def _read(repository: Repository, key: str) -> Union[Drilled, str]:
         report = DrillReport.from_bytes(repository.read(key))
     except LifeboatError as error:
         return str(error)
-    return Drilled(report.verdict, report.objective.met, report.started_at)
+    return Drilled(report.verdict, report.objective.met, report.started_at, report.good)

@@ -158,6 +158,14 @@ backups:
     server_version:
       description: The version of the PostgreSQL server that it was taken from.
       type: str
+    signed_by:
+      description: Fingerprint of the key of O(verify_keys) that signed the manifest, empty when none of them did or none is given.
+      type: str
+      sample: SHA256:0hBQ0cTHFvOeEvBEFEVwVw2jEOVZTYVBQSWLxSnVRvE
+    encryption:
+      description: How it is sealed. With V(gpg-symmetric) and V(none), law 5 does not hold.
+      type: str
+      sample: age
     signed:
       description: Whether its manifest is signed. Whether by the right key, O(verify_keys) finds out.
       type: bool
@@ -194,6 +202,9 @@ backups:
         at:
           description: When the drill began, in UTC.
           type: str
+        good:
+          description: Whether it passed, and kept what was promised.
+          type: bool
   sample:
     - backup_id: 20261121T031500Z-1a2b3c4d
       kind: database
@@ -204,13 +215,15 @@ backups:
       size_bytes: 104857600
       server_version: "18.6"
       signed: true
+      signed_by: ""
+      encryption: age
       repositories: [here, offsite]
       absent: {}
       good: true
       problems: []
       verified: sizes
       newest: true
-      drilled: {verdict: passed, objective_met: true, at: "2026-11-21T04:00:00.000000Z"}
+      drilled: {verdict: passed, objective_met: true, at: "2026-11-21T04:00:00.000000Z", good: true}
 newest:
   description:
     - The newest good backup of each asset, in the form of RV(backups), by C(<kind>/<name>). Null for an asset without a good one.

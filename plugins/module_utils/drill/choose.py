@@ -27,13 +27,14 @@ KIND = "database"
 class Found:
     """Which backup to drill and from where. `results` is what is wrong with the other places that hold it, or may hold more.
 
-    `reachable` are the repositories that could be listed.
+    `reachable` are the repositories that could be listed. `signed_by` is the allowed key that signed the manifest, or "".
     """
 
     manifest: Manifest
     repository: Repository
     results: tuple[CheckResult, ...] = ()
     reachable: tuple[Repository, ...] = ()
+    signed_by: str = ""
 
 
 def choose(plan: DrillPlan, repositories: Sequence[Repository]) -> Found:
@@ -43,7 +44,7 @@ def choose(plan: DrillPlan, repositories: Sequence[Repository]) -> Found:
     backup is broken or gone makes it failed. Raises `RepositoryError` when none can be listed, `ObjectMissing` when
     there is no such backup, `ManifestError` when its manifest is broken wherever it lies.
     """
-    catalogue = Catalogue.load(repositories, plan.system, KIND, plan.name)
+    catalogue = Catalogue.load(repositories, plan.system, KIND, plan.name, plan.verify_keys)
     backup = catalogue.newest() if plan.backup_id == LATEST else _named(catalogue, plan.backup_id)
     if backup is None:
         names = ", ".join(repr(repository.name) for repository in repositories)
@@ -61,9 +62,11 @@ def choose(plan: DrillPlan, repositories: Sequence[Repository]) -> Found:
         name, _colon, why = problem.partition(": ")
         if name not in catalogue.unreachable:
             results.append(CheckResult(f"repository {name}", FAILED, f"backup {backup.ref.backup_id}, whole", why))
-    repository = next(repository for repository in repositories if repository.name in backup.repositories)
+    # From the first that holds it; but never from one whose manifest nobody of ours signed, where another one is.
+    places = backup.repositories[:1] if backup.signed_by else backup.repositories
+    repository = next(repository for repository in repositories if repository.name in places)
     reachable = tuple(repository for repository in repositories if repository.name not in catalogue.unreachable)
-    return Found(backup.manifest, repository, tuple(results), reachable)
+    return Found(backup.manifest, repository, tuple(results), reachable, backup.signed_by)
 
 
 def _named(catalogue: Catalogue, backup_id: str) -> Backup | None:

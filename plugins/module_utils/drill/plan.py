@@ -33,7 +33,8 @@ _WHERE = "restore_drill"
 class DrillPlan:
     """One drill of one database's backup. Durations are seconds; `jobs` 0 means one per processor.
 
-    `identity_file` or `passphrase_file` opens the backup, whichever its method asks for. `backup_id` is `latest` or an id. `failure_at` is aware, or None for the moment at which the drill begins.
+    `identity_file` or `passphrase_file` opens the backup, whichever its method asks for.
+    `backup_id` is `latest` or an id. `failure_at` is aware, or None for the moment at which the drill begins.
     """
 
     system: str
