@@ -12,9 +12,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress, layout
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.dump import Outrun, dump
@@ -27,6 +27,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer im
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.collect import Collector
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import Evidence
+from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.extensions import configuration_queries, count_subscriptions
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import Pipeline
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.advisory import advisory_lock
@@ -39,6 +40,10 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import VERSION, host_id, host_name, now
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import sign
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
+from ansible_collections.lifeboat.postgres.plugins.module_utils.words import many
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 __all__ = ["KIND", "LogicalBackup", "back_up", "result_of"]
 
@@ -91,12 +96,13 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
         pg_dump = PgDump(facts.major, job.bin_dir)
         stack.enter_context(advisory_lock(connection, job.system, KIND, job.name))
         choice = choose_format(job, connection, pg_dump)
+        lacking = list(_lacking(job, connection, pg_dump))
         stage = None
         if choice.format == DIRECTORY:
             stage = stack.enter_context(staging(job.staging_dir or default_staging_dir(), ref.backup_id))
         collector = Collector(
             connection,
-            queries=job.queries,
+            queries={**configuration_queries(connection), **job.queries},
             checks=job.checks,
             lock_timeout_seconds=job.lock_timeout_seconds,
             digests=job.digests,
@@ -118,7 +124,7 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
         dumped.send()
         with Pipeline([compress.compressor(job.compression_level), job.sealer.stage()], [evidence.to_bytes()]) as sealed:
             writer.store(f"evidence.json{compress.SUFFIX}{job.sealer.suffix}", "evidence", sealed)
-        notes = [*job.sealer.notes, *pg_dump.warnings, *filter(None, (choice.note, dumped.note)), *guarded, *watch.notes]
+        notes = [*job.sealer.notes, *pg_dump.warnings, *filter(None, (choice.note, dumped.note)), *lacking, *guarded, *watch.notes]
         if job.signing_key is None:
             notes.append("the manifest is not signed: signing_key is not set")
 
@@ -190,6 +196,15 @@ def _judge(job: LogicalJob, repositories: Sequence[Repository], figures: Figures
 
 def _coverage(evidence: Evidence) -> dict[str, str]:
     return {} if evidence.digests is None else {"digests": evidence.digests.coverage}
+
+
+def _lacking(job: LogicalJob, connection: Connection[Any], pg_dump: PgDump) -> Iterator[str]:
+    """What the dump will not hold, though the database has it or it was asked for."""
+    left_out = count_subscriptions(connection)
+    if left_out:
+        yield f"{many(left_out, 'subscription')} not in the dump: pg_dump leaves them out for everybody but a superuser"
+    if job.statistics and not pg_dump.knows("--statistics"):
+        yield f"the planner's statistics are not in the dump: pg_dump {pg_dump.version} cannot dump them"
 
 
 def result_of(backup: LogicalBackup) -> dict[str, Any]:

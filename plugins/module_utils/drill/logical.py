@@ -87,8 +87,15 @@ def restore(target: Target, archive: Path, jobs: int, owners: bool = True) -> Re
         # initdb's own database makes room: production's may be called so, too.
         conn.execute("DROP DATABASE IF EXISTS postgres WITH (FORCE)")
     conninfo = cluster.login("template1").conninfo(f"lifeboat {target.workspace.drill_id}", options=_OPTIONS)
-    extra = [] if owners else ["--no-owner", "--no-privileges"]
-    argv = target.programs.pg_restore.argv(conninfo, archive, jobs=jobs, create=True, statistics=True, extra=extra)
+    argv = target.programs.pg_restore.argv(
+        conninfo,
+        archive,
+        jobs=jobs,
+        create=True,
+        statistics=True,
+        subscriptions=target.confinement.isolated,
+        extra=[] if owners else ["--no-owner", "--no-privileges"],
+    )
     code, lines = run_program(target, argv, [archive.parent])
     errors = parse(lines)
     if code in (0, 1) and (code == 0 or errors.count):

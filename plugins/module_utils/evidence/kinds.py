@@ -13,11 +13,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["USER_NAMESPACE", "Kind", "in_order", "in_schema", "not_of_extension", "qualified", "routine_name", "without_schema"]
+__all__ = [
+    "OWN_SUBSCRIPTION",
+    "USER_NAMESPACE",
+    "Kind",
+    "in_order",
+    "in_schema",
+    "not_of_extension",
+    "qualified",
+    "routine_name",
+    "without_schema",
+]
 
 _FIRST_USER_OID = 16384  # src/include/access/transam.h, FirstNormalObjectId
 
 USER_NAMESPACE = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+
+OWN_SUBSCRIPTION = (
+    "o.subdbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
+    " AND (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user)"
+)
+"""The subscriptions of this database, for a superuser: pg_dump leaves them out for everybody else."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.kinds import (
+    OWN_SUBSCRIPTION,
     USER_NAMESPACE,
     Kind,
     in_order,
@@ -184,6 +187,37 @@ _PUBLICATIONS = (
     ),
 )
 
+# What everybody may read of a subscription; not how it connects, which only a superuser may. A restore leaves it disabled.
+_SUBSCRIPTION_PARTS = {
+    "publications": "o.subpublications",
+    "slot": "o.subslotname::text",
+    "behaviour": "ARRAY[o.subbinary::text, o.substream::text, o.subsynccommit]",
+}
+_SINCE_15 = {"two-phase": "o.subtwophasestate <> 'd'", "disabled on error": "o.subdisableonerr"}
+_SINCE_16 = {"without password": "NOT o.subpasswordrequired", "runs as owner": "o.subrunasowner", "origin": "o.suborigin"}
+_SINCE_17 = {"failover": "o.subfailover"}
+
+
+def _subscription(since: int, before: int, *parts: Mapping[str, str]) -> Kind:
+    return Kind(
+        "subscription",
+        f"pg_subscription o WHERE {OWN_SUBSCRIPTION}",
+        "format('%I', o.subname)",
+        {label: text for some in parts for label, text in some.items()},
+        version="o.xmin",
+        commented=("pg_subscription", "o.oid"),
+        since=since,
+        before=before,
+    )
+
+
+_SUBSCRIPTIONS = (
+    _subscription(0, 150000, _SUBSCRIPTION_PARTS),
+    _subscription(150000, 160000, _SUBSCRIPTION_PARTS, _SINCE_15),
+    _subscription(160000, 170000, _SUBSCRIPTION_PARTS, _SINCE_15, _SINCE_16),
+    _subscription(170000, 10**6, _SUBSCRIPTION_PARTS, _SINCE_15, _SINCE_16, _SINCE_17),
+)
+
 OTHER_KINDS = (
     Kind(
         "database",
@@ -200,6 +234,7 @@ OTHER_KINDS = (
     *_TEXT_SEARCH,
     *_FOREIGN,
     *_PUBLICATIONS,
+    *_SUBSCRIPTIONS,
     Kind(
         "language",
         without_schema("pg_language", "o"),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.kinds import (
+    OWN_SUBSCRIPTION,
     USER_NAMESPACE,
     Kind,
     in_order,
@@ -61,6 +62,15 @@ def _global(name: str, catalog: str, prefix: str, letter: str) -> Kind:
     )
 
 
+# One line for all of them: there may be millions. Equal grants can be written down in different orders, so they are spelled
+# out before they are counted.
+_LARGE_OBJECTS = (
+    "(SELECT g.owner, g.granted, sum(g.n) AS n FROM (SELECT quote_ident(pg_get_userbyid(m.lomowner)) AS owner, "
+    + _granted("coalesce(m.acl::aclitem[], acldefault('L', m.lomowner))", "m.lomowner")
+    + "::text AS granted, m.n FROM (SELECT lomowner, lomacl::text AS acl, count(*) AS n FROM pg_largeobject_metadata GROUP BY 1, 2) AS m)"
+    " AS g GROUP BY 1, 2) AS k"
+)
+
 PRIVILEGE_KINDS = (
     _owned("database", "pg_database o WHERE o.datname = current_database()", "''", "o.datacl", "o.datdba", "d"),
     _owned(
@@ -108,6 +118,16 @@ PRIVILEGE_KINDS = (
     _global("foreign-data wrapper", "pg_foreign_data_wrapper", "fdw", "F"),
     _global("foreign server", "pg_foreign_server", "srv", "S"),
     Kind("publication", "pg_publication o", "format('%I', o.pubname)", {"owner": "quote_ident(pg_get_userbyid(o.pubowner))"}),
+    Kind(
+        "subscription", f"pg_subscription o WHERE {OWN_SUBSCRIPTION}", "format('%I', o.subname)",
+        {"owner": "quote_ident(pg_get_userbyid(o.subowner))"},
+    ),
+    Kind(
+        "large objects",
+        "(SELECT 1) AS o WHERE EXISTS (SELECT FROM pg_largeobject_metadata)",
+        "''",
+        {"owned": in_order("format('%s of %s: %s', k.n, k.owner, k.granted)", _LARGE_OBJECTS)},
+    ),
     Kind("event trigger", "pg_event_trigger o", "format('%I', o.evtname)", {"owner": "quote_ident(pg_get_userbyid(o.evtowner))"}),
     Kind(
         "defaults",

@@ -197,17 +197,21 @@ class PgRestore(Program):
         jobs: int = 1,
         create: bool = False,
         statistics: bool = False,
+        subscriptions: bool = False,
         extra: Sequence[str] = (),
     ) -> list[str]:
         """Restore `archive` (None: standard input, one job) over the login of `conninfo`.
 
         With `create`, `conninfo` names any database to start from, and the archive's own is made from `template0` with
         its locale and its ALTER DATABASE settings. Goes on after an error: count them with `restore_errors.parse`.
-        Tablespaces and subscriptions of production are left out: a throwaway server has neither place nor way for them.
+        Tablespaces of production are left out: a throwaway server has no place for them. `subscriptions` come disabled, and
+        do not connect when they are made (`connect = false`); still, they are asked for only where there is no way out.
         """
         if jobs < 1 or (archive is None and jobs > 1):
             raise ConfigurationError(f"pg_restore cannot run {jobs} jobs", next_step="One job from a stream, one or more from a file.")
-        argv = [str(self.path), f"--dbname={conninfo}", "--no-password", f"--jobs={jobs}", "--no-tablespaces", "--no-subscriptions"]
+        argv = [str(self.path), f"--dbname={conninfo}", "--no-password", f"--jobs={jobs}", "--no-tablespaces"]
+        if not subscriptions:
+            argv.append("--no-subscriptions")
         if create:
             argv.append("--create")
         if self.knows("--no-statistics"):

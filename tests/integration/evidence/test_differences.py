@@ -150,7 +150,7 @@ DAMAGES = {
     "a grant lost": ("REVOKE SELECT ON orders FROM PUBLIC", {"privileges": r"^table public\.orders is different$"}),
     "another owner": ("ALTER VIEW cheap OWNER TO pg_monitor", {"privileges": r"^view public\.cheap is different$"}),
     "an extension lost": ("DROP EXTENSION hstore", {"extensions": "^hstore is missing$"}),
-    "a large object lost": ("SELECT lo_unlink(4711)", {"large objects": ""}),
+    "a large object lost": ("SELECT lo_unlink(4711)", {"large objects": "", "privileges": "large objects"}),
     "a large object cut": ("SELECT lo_truncate(lo_open(4712, x'20000'::int), 2)", {"large objects": ""}),
     "other numbers": (
         "UPDATE orders SET cents = cents + 1 WHERE id = 1",
