@@ -106,7 +106,7 @@ options:
     description:
       - V(custom) streams the dump into the repositories while it is made; nothing is staged. V(directory) is made by O(jobs)
         workers in O(staging_dir), sent when it is whole, and removed there; a restore of it works in parallel without searching.
-      - V(auto) takes V(directory) for a database of 200 tables with rows and 64 MiB in them or more, unless it has 10,000 large
+      - V(auto) takes V(directory) for a database of 100 tables with rows and 64 MiB in them or more, unless it has 10,000 large
         objects or the disk of O(staging_dir) has less room than the database takes; then, and for every other database, V(custom).
     type: str
     choices: [auto, custom, directory]

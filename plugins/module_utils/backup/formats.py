@@ -21,9 +21,9 @@ __all__ = ["AUTO", "CUSTOM", "DIRECTORY", "FORMATS", "Choice", "choose_format"]
 AUTO, CUSTOM, DIRECTORY = "auto", "custom", "directory"
 FORMATS = (AUTO, CUSTOM, DIRECTORY)
 
-MANY_TABLES = 200
-"""From so many tables with rows on, a streamed archive restores markedly slower than a directory: it does not say where in
-it the rows of a table begin, so every worker of pg_restore looks for each of them (docs/postgres-notes.md#no-offsets)."""
+MANY_TABLES = 100
+"""From so many tables with rows on, a directory is worth its staging: a streamed archive does not say where in it the rows of a
+table begin, so every worker of pg_restore reads nearly all of it (docs/postgres-notes.md#no-offsets)."""
 LARGE_ENOUGH_BYTES = 64 * 1024**2
 """Below it looking is no work: a restore is over before it matters."""
 MANY_LARGE_OBJECTS = 10_000
