@@ -28,7 +28,8 @@ WAYS = {
     "'host=@SOCKET@ port=@PORT@ user=postgres dbname=postgres', 'CREATE TABLE IF NOT EXISTS loot_socket ()')",
     "tcp of another server": "SELECT public.dblink_exec("
     "'host=127.0.0.1 port=@PORT@ user=postgres password=@PASSWORD@ dbname=postgres', 'CREATE TABLE IF NOT EXISTS loot_tcp ()')",
-    "psql to another server": "COPY (SELECT 1) TO PROGRAM '@PSQL@ -h @SOCKET@ -p @PORT@ -U postgres -c \"CREATE TABLE IF NOT EXISTS loot_psql ()\"'",
+    "psql to another server": "COPY (SELECT 1) TO PROGRAM"
+    " '@PSQL@ -h @SOCKET@ -p @PORT@ -U postgres -c \"CREATE TABLE IF NOT EXISTS loot_psql ()\"'",
     "shell to the loopback": "COPY (SELECT 1) TO PROGRAM 'bash -c \"exec 3<>/dev/tcp/127.0.0.1/@LISTENER@\"'",
     "write into another data directory": "COPY (SELECT 1) TO '@DATA@/loot'",
     "read of another data directory": "SELECT pg_read_file('@DATA@/PG_VERSION')",
