@@ -17,9 +17,11 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
-__all__ = ["Drilled", "last_drills"]
+__all__ = ["Drilled", "last_drills", "past_reports"]
 
 READERS = 8
+HISTORY = 60
+"""Drills that a page draws: five years of monthly ones."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,30 @@ def last_drills(
     return drills, unreadable
 
 
+def past_reports(repository: Repository, system: str, kind: str, name: str, limit: int = HISTORY) -> list[DrillReport]:
+    """The newest so many reports on drills of one asset, oldest first; those that cannot be read are left out.
+
+    One listing, and one small read each. Raises `RepositoryError` when the repository cannot be listed.
+    """
+    found = []
+    for info in repository.list(layout.reports_prefix(system, kind, name)):
+        parsed = layout.parse_report_key(info.key)
+        if parsed is not None:
+            found.append((parsed[1], info.key))
+    with ThreadPoolExecutor(max_workers=READERS) as pool:
+        answers = pool.map(lambda entry: _report(repository, entry[1]), sorted(found)[-limit:])
+    return [answer for answer in answers if isinstance(answer, DrillReport)]
+
+
 def _read(repository: Repository, key: str) -> Union[Drilled, str]:
+    report = _report(repository, key)
+    if isinstance(report, str):
+        return report
+    return Drilled(report.verdict, report.objective.met, report.started_at, report.good)
+
+
+def _report(repository: Repository, key: str) -> Union[DrillReport, str]:
     try:
-        report = DrillReport.from_bytes(repository.read(key))
+        return DrillReport.from_bytes(repository.read(key))
     except LifeboatError as error:
         return str(error)
-    return Drilled(report.verdict, report.objective.met, report.started_at, report.good)

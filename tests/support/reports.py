@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import CheckResult
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import DrillReport, Isolation, Objective, Phase, Teardown
 
-__all__ = ["a_report"]
+__all__ = ["a_history", "a_report"]
 
 STARTED = dt.datetime(2026, 11, 21, 4, 0, tzinfo=dt.timezone.utc)
 
@@ -61,3 +61,22 @@ def a_report(**fields: Any) -> DrillReport:
         ),
         **fields,
     )
+
+
+def a_history(drills: int = 14, **fields: Any) -> list[DrillReport]:
+    """Monthly drills before `a_report`, growing slower: one failed, one unverified, one that broke its promise."""
+    reports = []
+    for months in range(drills, 0, -1):
+        began = STARTED - dt.timedelta(days=30 * months)
+        measured = {"verified_seconds": 4.0 + 0.4 * (drills - months), "rpo_seconds": 1800.0 + 137 * (months * 7 % 11)}
+        objective = Objective(rpo_seconds=3600, rto_seconds=900 if months < 6 else 8, met=True)
+        verdict = "passed"
+        if months == 7:
+            measured, objective = {**measured, "verified_seconds": 9.0}, Objective(3600, 8, False, "RTO is 1 s over the promised 8 s")
+        if months in (3, 10):
+            verdict = "failed" if months == 3 else "unverified"
+            measured["verified_seconds"] = None  # type: ignore[assignment]
+            objective = Objective(objective.rpo_seconds, objective.rto_seconds, None, "RTO could not be measured")
+        changed = {"started_at": began, "finished_at": began, "verdict": verdict, "objective": objective, **measured, **fields}
+        reports.append(a_report(**changed))
+    return reports

@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, UNVERIFIED, VERDICTS, CheckResult
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import DrillReport
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.html_style import ICON, STYLE
+from ansible_collections.lifeboat.postgres.plugins.module_utils.report.trend import Point, chart, summary
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import duration, many
 
 __all__ = ["render"]
@@ -35,6 +36,8 @@ _HEAD = """<!doctype html>
 _FOOT = "</main>\n</body>\n</html>\n"
 _HEADLINES = {PASSED: "Passed", FAILED: "Failed", UNVERIFIED: "Unverified"}
 _EMPTY = "''"
+LISTED = 24
+"""Drills that are listed below the charts; the charts hold all."""
 _WORST_FIRST = (FAILED, UNVERIFIED, PASSED)
 _OBJECTIVES = {
     True: (PASSED, "The objective is met."),
@@ -43,15 +46,16 @@ _OBJECTIVES = {
 }
 
 
-def render(document: Mapping[str, Any]) -> str:
-    """The page of a drill report's document, or of a mapping that holds one as `drill`.
+def render(document: Mapping[str, Any], history: Sequence[DrillReport] = ()) -> str:
+    """The page of a drill report's document, or of a mapping that holds one as `drill`; `history` are reports of other drills
+    of the same asset, drawn together with this one.
 
     Such a mapping may also have `cases` (each `name`, `expected`, `verdict`, `reason`, `seconds`), `machine` (facts by
     name) and `seconds`, as the demo has. Raises `ManifestError` for a report that is not well formed.
     """
     drill = document if "schema" in document else document.get("drill")
     report = DrillReport.from_document(drill) if drill else None
-    parts = [_report(report)] if report else [_brand("drills")]
+    parts = [_report(report, history)] if report else [_brand("drills")]
     if document.get("cases"):
         parts.append(_cases(document["cases"]))
     if document.get("machine"):
@@ -61,12 +65,14 @@ def render(document: Mapping[str, Any]) -> str:
     return _HEAD.format(title=_text(title), style=STYLE) + "\n".join(parts) + _FOOT
 
 
-def _report(report: DrillReport) -> str:
+def _report(report: DrillReport, history: Sequence[DrillReport]) -> str:
     return "\n".join(
         [
             _brand(f"{report.kind} {report.name} of system {report.system}"),
             _verdict(report),
             _figures(report),
+            _warnings(report),
+            _history(report, history),
             _section("Checks", _checks(report.checks), _counts(report.checks)),
             _phases(report),
             _section("The drill", _facts(_about(report))),
@@ -116,6 +122,42 @@ def _figure(label: str, seconds: float | None, promised: float | None, unpromise
     )
 
 
+def _warnings(report: DrillReport) -> str:
+    """Right below the figures: what they are worth."""
+    if not report.warnings:
+        return ""
+    title = many(len(report.warnings), "warning")
+    return f'<aside class="warnings"><h2>{_text(title)}</h2>{_list(report.warnings)}</aside>'
+
+
+def _history(report: DrillReport, history: Sequence[DrillReport]) -> str:
+    """RTO and RPO over this drill and the others of the same asset; nothing where there are none."""
+    same = (report.system, report.kind, report.name)
+    known = {(past.started_at, past.backup_id): past for past in (*history, report) if (past.system, past.kind, past.name) == same}
+    if len(known) < 2:
+        return ""
+    drills = [known[key] for key in sorted(known)]
+    rto = [Point(past.started_at, past.verdict, past.verified_seconds, past.objective.rto_seconds) for past in drills]
+    rpo = [Point(past.started_at, past.verdict, past.rpo_seconds, past.objective.rpo_seconds) for past in drills]
+    charts = "".join(
+        f'<figure class="trend"><figcaption>{title}<br><span>{summary(points)}</span></figcaption>{chart(title, points)}</figure>'
+        for title, points in (("RTO to the last green check", rto), ("RPO", rpo))
+    )
+    listed = "".join(map(_past, reversed(drills[-LISTED:])))
+    more = f"the last {LISTED}, newest first" if len(drills) > LISTED else "newest first"
+    details = f'<details><summary>Each drill, {more}</summary><ol class="past">{listed}</ol></details>'
+    good = sum(past.good for past in drills)
+    return _section("History", f'<div class="trends">{charts}</div>{details}', f"{good} of {many(len(drills), 'drill')} good")
+
+
+def _past(report: DrillReport) -> str:
+    cells = [f"{report.started_at:%Y-%m-%d %H:%M}"]
+    for what, seconds in (("RTO", report.verified_seconds), ("RPO", report.rpo_seconds if report.verdict == PASSED else None)):
+        cells.append(f"{what} {duration(seconds)}" if seconds is not None else f"{what} –")
+    promise = {True: "promise kept", False: "promise broken", None: ""}[report.objective.met]
+    return f"<li>{_mark(report.verdict)}{''.join(f'<span>{_text(cell)}</span>' for cell in (*cells, promise))}</li>"
+
+
 def _checks(checks: Sequence[CheckResult]) -> str:
     """One row per check, those that did not pass first."""
     if not checks:
@@ -162,8 +204,6 @@ def _about(report: DrillReport) -> Iterable[tuple[str, str]]:
     yield "isolated", _answer(isolation.isolated, "yes", "no", isolation.how, isolation.detail)
     yield "waived by name", _list(report.waived) or "nothing"
     yield "teardown", _answer(teardown.complete, "nothing is left", "something is left", teardown.detail, *teardown.left)
-    if report.warnings:
-        yield "warnings", _list(report.warnings)
     if report.settings:
         yield "settings unlike production's", _settings(report.settings)
     if report.failure_at is not None:

@@ -62,6 +62,30 @@ code, .code { font-family: ui-monospace, "SF Mono", "Cascadia Mono", Menlo, "Dej
 .gauge i { display: block; height: 100%; background: var(--tone); border-radius: .125rem; }
 .objective { margin-top: .75rem; font-size: .9375rem; }
 
+.warnings { margin-top: 1.5rem; padding: .875rem 1.25rem; border-radius: .5rem; background: var(--unverified-wash);
+  border-left: .3125rem solid var(--unverified); font-size: .9375rem; }
+.warnings h2 { font-size: .9375rem; margin-bottom: .25rem; color: var(--unverified); }
+.warnings li + li { margin-top: .25rem; }
+
+.trends { display: grid; grid-template-columns: 1fr 1fr; gap: 1px; background: var(--faint); border: 1px solid var(--faint);
+  border-radius: .5rem; overflow: hidden; }
+.trend { margin: 0; background: var(--card); padding: .875rem 1rem .5rem; min-width: 0; }
+.trend figcaption { font-size: .875rem; color: var(--soft); padding-left: .25rem; }
+.trend figcaption span { color: var(--ink); font-variant-numeric: tabular-nums; }
+.chart { display: block; width: 100%; height: auto; }
+.chart text { font: 11px ui-sans-serif, system-ui, sans-serif; fill: var(--soft); font-variant-numeric: tabular-nums; }
+.chart .end { text-anchor: end; }
+.chart .ground { stroke: var(--faint); }
+.chart .promise { fill: none; stroke: var(--soft); stroke-width: 1; stroke-dasharray: 3 3; }
+.chart .path { fill: none; stroke: var(--sea); stroke-width: 1.5; stroke-linejoin: round; }
+.chart .dot { fill: var(--tone); stroke: var(--card); stroke-width: 1; }
+.chart .dot.plain { fill: var(--sea); }
+.chart .cross { fill: none; stroke: var(--tone); stroke-width: 2; stroke-linecap: round; }
+details { margin-top: .75rem; font-size: .9375rem; }
+summary { cursor: pointer; color: var(--soft); }
+.past li { display: grid; grid-template-columns: 7rem 9.5rem 1fr 1fr 8rem; gap: .125rem 1rem; padding: .375rem .25rem;
+  border-bottom: 1px solid var(--faint); font-variant-numeric: tabular-nums; }
+
 section { margin-top: 2.75rem; }
 h2 { font-size: 1.125rem; font-weight: 620; letter-spacing: -.005em; margin-bottom: .875rem; display: flex; gap: .75rem;
   align-items: baseline; justify-content: space-between; }
@@ -119,6 +143,8 @@ footer { margin-top: 3rem; color: var(--soft); font-size: .875rem; border-top: 1
   .row .expected:not(:empty)::before { content: "expected: "; }
   .row .found:not(:empty)::before { content: "found: "; color: var(--soft); }
   .detail { grid-column: 1; }
+  .trends { grid-template-columns: 1fr; }
+  .past li { grid-template-columns: 1fr 1fr; }
   .facts { grid-template-columns: 1fr; }
   .facts > dt { padding: .625rem 1rem 0; }
   .facts > dd { padding: 0 1rem .625rem; border-top: 0; }

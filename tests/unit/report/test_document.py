@@ -11,7 +11,13 @@ import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import CheckResult
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import DrillReport
-from ansible_collections.lifeboat.postgres.plugins.module_utils.report.verdict import Finding, Objective, derive_verdict, finding_of, judge_objective
+from ansible_collections.lifeboat.postgres.plugins.module_utils.report.verdict import (
+    Finding,
+    Objective,
+    derive_verdict,
+    finding_of,
+    judge_objective,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from support.reports import a_report

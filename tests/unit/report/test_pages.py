@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -13,10 +14,12 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base impo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report import html, markdown
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import DrillReport, Isolation, Objective, Phase, Teardown
+from ansible_collections.lifeboat.postgres.plugins.module_utils.report.trend import Point, chart
 from hypothesis import given
 from hypothesis import strategies as st
-from support.reports import a_report
+from support.reports import a_history, a_report
 
+SECONDS = st.none() | st.floats(0, 1e9)
 HOSTILE = [
     "<script>alert(1)</script>",
     "\"><img src=http://evil onerror='x'>",
@@ -61,7 +64,7 @@ def everywhere(text: str) -> DrillReport:
 class Page(HTMLParser):
     """Elements and texts of a page; an element that is closed out of turn is an error."""
 
-    VOID = ("meta", "br", "circle")
+    VOID = ("meta", "br")
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -92,14 +95,20 @@ def demo(text: str) -> dict[str, Any]:
     return {"drill": everywhere(text).to_document(), "cases": [case], "machine": {text: text}, "seconds": 60.0}
 
 
-SHAPE = {tag for tag, _attributes in Page(html.render(demo("harmless"))).elements}
+def others(text: str) -> list[DrillReport]:
+    """Earlier drills of the asset that `everywhere` is about, with this text wherever they take one."""
+    return [dataclasses.replace(everywhere(text), started_at=past.started_at, verdict=past.verdict) for past in a_history()]
+
+
+SHAPE = {tag for tag, _attributes in Page(html.render(demo("harmless"), a_history() + others("harmless"))).elements}
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_name_changes_what_the_page_is_made_of(text: str) -> None:
-    page = Page(html.render(demo(text)))
+    page = Page(html.render(demo(text), others(text)))
     assert {tag for tag, _attributes in page.elements} <= SHAPE
     allowed = {"class", "style", "charset", "http-equiv", "content", "name", "lang", "aria-hidden", "focusable"}
+    allowed |= {"role", "aria-label", "points", "d", "x", "y", "x1", "y1", "x2", "y2", "width", "height"}
     drawing = {"viewbox", "cx", "cy", "r", "fill", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray", "stroke-dashoffset"}
     assert {name for _tag, attributes in page.elements for name in attributes} <= allowed | drawing
     assert all(re.fullmatch("[a-z -]*", attributes.get("class") or "") for _tag, attributes in page.elements)
@@ -136,6 +145,44 @@ def test_the_page_tells_verdict_figures_checks_and_phases() -> None:
         "nothing is left",
     ):
         assert said in texts
+
+
+def test_the_history_is_drawn_and_told() -> None:
+    page = Page(html.render(a_report().to_document(), a_history()))
+    texts = " ".join(page.texts)
+    labels = [attributes["aria-label"] or "" for _tag, attributes in page.elements if "aria-label" in attributes]
+    assert labels[0].startswith("RTO to the last green check, 15 drills from 2025-09-27 to 2026-11-21: from 4 s to 9.9 s, median 7.2 s")
+    assert labels[1].startswith("RPO, 15 drills")
+    marks = [attributes.get("class") for _tag, attributes in page.elements]
+    assert [marks.count(mark) for mark in ("cross failed", "cross unverified", "dot failed")] == [2, 2, 1]
+    assert marks.count("dot passed") == 2 * 15 - 4 - 1
+    for said in ("12 of 15 drills good", "Each drill, newest first", "promise broken", "promised 15 min", "2026-10-22 04:00"):
+        assert said in texts
+
+
+def test_one_drill_alone_has_no_history_and_other_databases_are_not_its_own() -> None:
+    assert '<svg class="chart"' not in html.render(a_report().to_document())
+    assert '<svg class="chart"' not in html.render(a_report().to_document(), [a_report(), *a_history(name="licences")])
+
+
+def test_many_drills_are_drawn_all_and_listed_in_part() -> None:
+    page = Page(html.render(a_report().to_document(), a_history(60)))
+    assert "Each drill, the last 24, newest first" in page.texts
+    assert sum(tag in ("circle", "rect") or "cross" in (attributes.get("class") or "") for tag, attributes in page.elements) == 2 * 61 + 2
+
+
+@given(st.lists(st.builds(Point, st.datetimes(), st.sampled_from(["passed", "failed", "unverified"]), SECONDS, SECONDS)))
+def test_whatever_was_measured_is_drawn_inside_of_its_frame(points: list[Point]) -> None:
+    drawn = chart("RTO", sorted(points, key=lambda point: point.at))
+    for x, y in re.findall(r'(?:cx|x)="([^"]*)" (?:cy|y)="([^"]*)"', drawn):
+        assert 0 <= float(x) <= 360
+        assert 0 <= float(y) <= 150
+
+
+def test_warnings_stand_above_the_checks() -> None:
+    texts = Page(html.render(a_report(warnings=("this backup is NOT SEALED: …", "isolation was waived")).to_document())).texts
+    assert texts.index("2 warnings") < texts.index("Checks")
+    assert texts.index("this backup is NOT SEALED: …") < texts.index("Checks")
 
 
 def test_what_did_not_pass_stands_first() -> None:
