@@ -103,8 +103,8 @@ def _streamed(
 ) -> Dumped:
     """No temporary copy anywhere."""
     counter = Counter("pg_dump's output", DUMP_HEADER)
-    with _pg_dump(job, pg_dump, snapshot, application_name) as program, stops(program.kill):
-        with Pipeline([program, counter, compress.compressor(job.compression_level), job.sealer.stage()]) as sealed:
+    with _pg_dump(job, pg_dump, snapshot, application_name) as program:
+        with Pipeline([program, counter, compress.compressor(job.compression_level), job.sealer.stage()]) as sealed, stops(sealed.kill):
             try:
                 writer.store(f"{CUSTOM_NAME}{compress.SUFFIX}{job.sealer.suffix}", "dump", sealed)
             except LifeboatError as error:
@@ -117,9 +117,9 @@ def _streamed(
 def _staged(
     job: LogicalJob, pg_dump: PgDump, snapshot: Snapshot, writer: BackupWriter, application_name: str, stops: _Stops, stage: Path
 ) -> Dumped:
-    with _pg_dump(job, pg_dump, snapshot, application_name, stage) as program, stops(program.kill):
+    with _pg_dump(job, pg_dump, snapshot, application_name, stage) as program:
         try:
-            with Pipeline([program]) as silent:
+            with Pipeline([program]) as silent, stops(silent.kill):
                 silent.finish()
         except LifeboatError as error:
             # Whatever it was that production changed: nothing was sent yet, so another try costs time only.

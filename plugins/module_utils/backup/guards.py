@@ -154,7 +154,8 @@ def history_of(repositories: Sequence[Repository], system: str, kind: str, name:
         except RepositoryError as error:
             reasons.append(str(error))
             continue
-        return list(itertools.islice(_good(catalogue), count))
+        good = itertools.islice(_good(catalogue), count)
+        return sorted(good, key=lambda manifest: manifest.snapshot_at, reverse=True)  # ids of the same second have no order
     raise RepositoryError("; ".join(reasons))
 
 

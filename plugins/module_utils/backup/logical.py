@@ -111,7 +111,7 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
         budget = Budget(job.snapshot_budget_seconds, job.xmin_age_limit)
         with exported_snapshot(connection, lock_timeout_seconds=job.lock_timeout_seconds) as snapshot:
             progress(f"snapshot of {len(snapshot.tables)} tables at {format_moment(snapshot.moment)}")
-            with watched(job.login, snapshot, budget, progress) as watch, collector.beside(snapshot) as counting:
+            with watched(job.login, snapshot, budget, progress) as watch, collector.beside(snapshot, watch.lost) as counting:
                 dumped = dump(job, pg_dump, snapshot, writer, application_name, stage, watch)
                 progress(f"dumped {dumped.plain_bytes} bytes")
                 counting.finish(job.evidence_budget_seconds, hurried=lambda: bool(watch.over))

@@ -102,9 +102,12 @@ class Collector:
         self._before = self._look_around()
 
     @contextlib.contextmanager
-    def beside(self, snapshot: Snapshot) -> Iterator[Counting]:
-        """Count in the snapshot while the block runs; at its end nothing of it runs any more, however it ended."""
-        counting = Counting(snapshot, self._queries, self._checks, self._digests)
+    def beside(self, snapshot: Snapshot, failed: Callable[[LifeboatError], None] = lambda error: None) -> Iterator[Counting]:
+        """Count in the snapshot while the block runs; at its end nothing of it runs any more, however it ended.
+
+        `failed` is told at once, by another thread, what `finish` will raise.
+        """
+        counting = Counting(snapshot, self._queries, self._checks, self._digests, failed)
         counting.start()
         try:
             yield counting
@@ -130,7 +133,12 @@ class Counting:
     """What is read in the snapshot, by a thread that can be told to leave out the rest."""
 
     def __init__(
-        self, snapshot: Snapshot, queries: Mapping[str, str], checks: Sequence[Check], digests: DigestPlan | None = None
+        self,
+        snapshot: Snapshot,
+        queries: Mapping[str, str],
+        checks: Sequence[Check],
+        digests: DigestPlan | None = None,
+        failed: Callable[[LifeboatError], None] = lambda error: None,
     ) -> None:
         self.snapshot = snapshot
         self.facts: dict[str, Any] = {}
@@ -145,6 +153,7 @@ class Counting:
         self.seconds = 0.0
         self.digest_seconds = 0.0
         self._wanted_digests = digests
+        self._failed = failed
         self._wanted_queries = queries
         self._wanted_checks = checks
         self._essential = threading.Event()
@@ -165,13 +174,8 @@ class Counting:
         while self._thread.is_alive() and not hurried() and (left := deadline - time.monotonic()) > 0:
             self._thread.join(min(left, _LOOK_SECONDS))
         self.stop()
-        if isinstance(self._error, LifeboatError):
-            raise self._error
         if self._error is not None:
-            raise EvidenceError(
-                f"evidence could not be collected: {_words(self._error)}",
-                next_step="The session that holds the snapshot broke; run the backup again.",
-            ) from self._error
+            raise _fault(self._error) from None
 
     def stop(self) -> None:
         """End the thread: what runs is cancelled, what has not begun is left out."""
@@ -213,6 +217,8 @@ class Counting:
                 self.digest_seconds = time.monotonic() - clock
         except BaseException as error:  # noqa: BLE001 - finish() raises it, in the thread that waits
             self._error = error
+            if not self._stopped.is_set():
+                self._failed(_fault(error))
         finally:
             self.seconds = time.monotonic() - began
             self._essential.set()
@@ -241,6 +247,14 @@ def _cancel(connection: Connection[Any]) -> None:
         connection.cancel_safe(timeout=5)
     else:
         connection.cancel()
+
+
+def _fault(error: BaseException) -> LifeboatError:
+    if isinstance(error, LifeboatError):
+        return error
+    return EvidenceError(
+        f"evidence could not be collected: {_words(error)}", next_step="The session that holds the snapshot broke; run the backup again."
+    )
 
 
 def _words(error: BaseException) -> str:

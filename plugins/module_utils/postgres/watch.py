@@ -50,6 +50,7 @@ class SnapshotWatch:
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._stop: Callable[[], None] | None = None
+        self._lost: LifeboatError | None = None
         self._half_said = False
         self._thread = threading.Thread(target=self._run, name="snapshot watch", daemon=True)
         self.over = ""
@@ -59,23 +60,30 @@ class SnapshotWatch:
 
     @contextlib.contextmanager
     def stops(self, stop: Callable[[], None]) -> Iterator[None]:
-        """While the block runs, `stop` is called (by another thread) when the budget is used up, and the block's own error
-        is raised as a `BackupGuardError` that says so."""
+        """While the block runs, `stop` is called (by another thread) when the budget is used up or the session is lost; the
+        block's own error is then raised as the `BackupGuardError`, or as the loss, that was the cause."""
         with self._lock:
             self._stop = stop
         try:
-            if self.over:
+            if self._cause() is not None:
                 stop()
             yield
         except Exception as error:
-            if self.over:
-                raise self._error() from error
+            cause = self._cause()
+            if cause is not None:
+                raise cause from error
             raise
         finally:
             with self._lock:
                 self._stop = None
-        if self.over:
-            raise self._error()
+        cause = self._cause()
+        if cause is not None:
+            raise cause
+
+    def lost(self, error: LifeboatError) -> None:
+        """Something without which the backup is none broke in the snapshot's session: no need to dump to the end."""
+        self._lost = error
+        self._stop_it()
 
     def end(self, connection: Connection[Any]) -> None:
         """The snapshot is released: take the last measure, in its session."""
@@ -92,7 +100,9 @@ class SnapshotWatch:
         if self._thread.is_alive():
             self._thread.join()
 
-    def _error(self) -> BackupGuardError:
+    def _cause(self) -> LifeboatError | None:
+        if self._lost is not None or not self.over:
+            return self._lost
         return BackupGuardError(
             f"the run was stopped, since {self.over}",
             self._login.place,
@@ -111,7 +121,7 @@ class SnapshotWatch:
             while True:
                 wait = self._budget.look_seconds
                 if limit is not None:
-                    wait = max(0.0, min(wait, limit - self.seconds))
+                    wait = max(0.0, min(wait, (limit if self._half_said else limit / 2) - self.seconds))
                 if self._ended.wait(wait):
                     return
                 try:
