@@ -24,6 +24,7 @@ __all__ = [
     "Locked",
     "ManifestError",
     "MissingTool",
+    "NotAllBackedUp",
     "ObjectDamaged",
     "ObjectExists",
     "ObjectMissing",
@@ -160,6 +161,12 @@ class RestoreError(LifeboatError):
     """What was fetched could not be restored."""
 
     exit_code = 13
+
+
+class NotAllBackedUp(LifeboatError):
+    """Of several databases at least one has no backup; `result` holds what became of each."""
+
+    exit_code = 15
 
 
 class DrillNotPassed(LifeboatError):

@@ -99,7 +99,7 @@ class LogicalJob:
             application_version=options.text(given, "application_version", _WHERE, ""),
             format=options.choice(given, "format", _WHERE, ("auto", "custom", "directory"), "auto"),
             jobs=options.integer(given, "jobs", _WHERE, 2, minimum=1, maximum=64),
-            staging_dir=_path(given, "staging_dir"),
+            staging_dir=_absolute(given, "staging_dir"),
             statistics=options.boolean(given, "statistics", _WHERE, False),
             limits=Limits.from_options(options.mapping(given, "limits", _WHERE, None)),
             accept_deviation=options.boolean(given, "accept_deviation", _WHERE, False),
@@ -119,6 +119,13 @@ class LogicalJob:
                 repository.close()
             raise
         return opened
+
+
+def _absolute(given: Mapping[str, Any], key: str) -> Path | None:
+    path = _path(given, key)
+    if path is not None and not path.is_absolute():
+        raise ConfigurationError(f"{key}: expected an absolute path, found {str(path)!r}", _WHERE)
+    return path
 
 
 def _path(given: Mapping[str, Any], key: str) -> Path | None:

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress, options
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.formats import choose_format
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.globals import ASKED, globals_when_due, with_globals
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.logical import KIND, back_up, result_of
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.several import LOOK_IN, Choice, back_up_several
 from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Catalogue
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import open_connection, server_facts
@@ -31,12 +33,17 @@ def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[
     Beside the database, what belongs to the whole server: the option `globals`.
     """
     asked = options.choice({"globals": _word(given.get("globals"))}, "globals", "pg_logical_backup", ASKED, "true")
-    job = LogicalJob.from_options(given)
+    choice = Choice.from_options(given)
+    job = LogicalJob.from_options(given, "" if choice is None else LOOK_IN)
     with contextlib.ExitStack() as stack:
         repositories = [stack.enter_context(repository) for repository in job.open_repositories()]
+
+        def back_up_one(one: LogicalJob) -> dict[str, Any]:
+            return _back_up_when_due(one, repositories, check_mode, progress)
+
         return with_globals(
             asked,
-            lambda: _back_up_when_due(job, repositories, check_mode, progress),
+            lambda: back_up_one(job) if choice is None else back_up_several(job, choice, back_up_one),
             lambda: globals_when_due(job, repositories, check_mode, progress),
         )
 
@@ -78,9 +85,12 @@ def _rehearse(job: LogicalJob) -> Iterator[str]:
     with open_connection(job.login, application_name="lifeboat check") as connection:
         refuse_pooler(connection, job.login)
         pg_dump = PgDump(server_facts(connection).major, job.bin_dir)
+        choice = choose_format(job, connection, pg_dump)
     compress.compressor(job.compression_level)
     yield from job.sealer.notes
     yield from pg_dump.warnings
+    if choice.note:
+        yield choice.note
 
 
 def _young_backup(job: LogicalJob, repositories: Sequence[Repository]) -> Manifest | None:

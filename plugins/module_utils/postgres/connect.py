@@ -123,6 +123,8 @@ class Login:
             "channel_binding": self.channel_binding or None,
         }
         parameters.update(more)
+        if self.server_options and "options" in more:
+            parameters["options"] = f"{self.server_options} {more['options']}"
         psycopg()
         conninfo = deps.load("psycopg.conninfo", package="psycopg", debian="python3-psycopg")
         return str(conninfo.make_conninfo(**parameters))

@@ -168,7 +168,7 @@ def test_the_module_hides_the_url_and_names_what_contradicts_it(
 def test_a_pool_that_shares_sessions_out_is_refused_and_the_direct_connection_named(postgres18: Server, asked: Callable[..., Any]) -> None:
     with postgres18.database() as name, pgbouncer(postgres18, "transaction") as login:
         given = asked(login_host=login.host, login_port=login.port, login_db=name, bin_dir=str(postgres18.bin_dir))
-        with pytest.raises(DatabaseError, match="connection pooler stands before the server.*direct connection"):
+        with pytest.raises(DatabaseError, match=r"connection pooler stands before the server.*direct connection"):
             run(given)
         with pytest.raises(DatabaseError, match="connection pooler"):
             run(given, check_mode=True)
@@ -177,6 +177,8 @@ def test_a_pool_that_shares_sessions_out_is_refused_and_the_direct_connection_na
 @pytest.mark.needs("program:pgbouncer")
 def test_a_pool_of_whole_sessions_is_no_hindrance(postgres18: Server, asked: Callable[..., Any]) -> None:
     with postgres18.database() as name, pgbouncer(postgres18, "session") as login:
-        assert run(asked(login_host=login.host, login_port=login.port, login_db=name, bin_dir=str(postgres18.bin_dir)))["changed"]
+        assert run(asked(login_host=login.host, login_port=login.port, login_db=name, bin_dir=str(postgres18.bin_dir), globals="false"))[
+            "changed"
+        ]
     with open_connection(postgres18.login(), application_name="direct") as connection:
         refuse_pooler(connection, postgres18.login())
