@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.staging import default_staging_dir, room
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.staging import check_staging_dir, default_staging_dir, room
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, MissingTool
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import database_errors, one_row
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDump, PgRestore
@@ -51,12 +52,13 @@ def choose_format(job: LogicalJob, connection: Connection[Any], pg_dump: PgDump)
     """Custom or directory, as asked for or by the rule of `auto`; raises `ConfigurationError` when a directory cannot be had."""
     if job.format == CUSTOM:
         return Choice(CUSTOM)
+    directory = job.staging_dir or default_staging_dir()
     with database_errors():
         query = _MEASURES % {"many": MANY_LARGE_OBJECTS}
         tables, table_bytes, large_objects, database_bytes = one_row(connection, query)
     if job.format == AUTO and not wants_directory(tables, table_bytes, large_objects):
         return Choice(CUSTOM)
-    obstacle = _obstacle(job, pg_dump, database_bytes)
+    obstacle = _obstacle(directory, pg_dump, database_bytes)
     if not obstacle:
         return Choice(DIRECTORY)
     if job.format == DIRECTORY:
@@ -71,10 +73,11 @@ def wants_directory(tables: int, table_bytes: int, large_objects: int) -> bool:
     return tables >= MANY_TABLES and table_bytes >= LARGE_ENOUGH_BYTES and large_objects < MANY_LARGE_OBJECTS
 
 
-def _obstacle(job: LogicalJob, pg_dump: PgDump, database_bytes: int) -> str:
+def _obstacle(directory: Path, pg_dump: PgDump, database_bytes: int) -> str:
     """Why nothing can be staged, "" when it can."""
     try:
         PgRestore(pg_dump.major, pg_dump.path.parent)
-    except MissingTool as error:
-        return error.what
-    return room(job.staging_dir or default_staging_dir(), database_bytes)
+        check_staging_dir(directory)
+    except (ConfigurationError, MissingTool) as error:
+        return f"{error.what} ({error.where})" if error.where else error.what
+    return room(directory, database_bytes)

@@ -32,7 +32,18 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapsho
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import FunctionStage, copy
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import size
 
-__all__ = ["DATA_FILE", "TOC", "check_staged", "default_staging_dir", "free_bytes", "room", "staged_files", "staging", "tar_stage"]
+__all__ = [
+    "DATA_FILE",
+    "TOC",
+    "check_staged",
+    "check_staging_dir",
+    "default_staging_dir",
+    "free_bytes",
+    "room",
+    "staged_files",
+    "staging",
+    "tar_stage",
+]
 
 TOC = "toc.dat"
 DATA_FILE = re.compile(r"(?:toc|[0-9]{1,10}|blob_[0-9]{1,10})\.dat|blobs(?:_[0-9]{1,10})?\.toc")
@@ -180,21 +191,34 @@ def _alive(stage: Path) -> bool:
     return False
 
 
-def _make(directory: Path) -> None:
-    """The directory, 0700; a symlink or one that others may look into is refused: what it will hold is in clear."""
+def check_staging_dir(directory: Path) -> None:
+    """Refuse a place that is not ours alone: what it will hold is in clear. It need not exist yet. Changes nothing.
+
+    Raises `ConfigurationError`.
+    """
     if not directory.is_absolute():
         raise ConfigurationError("staging_dir is not an absolute path", str(directory))
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = os.lstat(directory)
+    except FileNotFoundError:
+        return
     except OSError as error:
-        raise ConfigurationError(f"staging_dir cannot be made: {error.strerror}", str(directory), "Name another one.") from None
+        raise ConfigurationError(f"staging_dir cannot be used: {error.strerror}", str(directory), "Name another one.") from None
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise ConfigurationError(
             "staging_dir is a symlink, belongs to another user or can be looked into by others",
             str(directory),
             "Name a directory of your own with mode 0700, or one that does not exist yet.",
         )
+
+
+def _make(directory: Path) -> None:
+    check_staging_dir(directory)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"staging_dir cannot be made: {error.strerror}", str(directory), "Name another one.") from None
+    check_staging_dir(directory)  # again, since somebody else may have made it meanwhile
 
 
 @contextlib.contextmanager

@@ -172,8 +172,24 @@ def test_without_room_auto_streams_and_says_so_and_a_directory_is_refused(
 def test_a_staging_directory_that_others_may_look_into_is_refused(in_directory: Given, stage: Path) -> None:
     stage.mkdir(mode=0o755)
     stage.chmod(0o755)
-    with pytest.raises(ConfigurationError, match="looked into by others"):
-        run(in_directory())
+    for check_mode in (True, False):
+        with pytest.raises(ConfigurationError, match="looked into by others"):
+            run(in_directory(), check_mode=check_mode)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"format": "dir"}, "format: unknown value 'dir'"),
+        ({"jobs": 0}, "jobs is 0, the least is 1"),
+        ({"jobs": "many"}, "jobs: expected a whole number"),
+        ({"staging_dir": "somewhere"}, "staging_dir: expected an absolute path"),
+        ({"statistics": "perhaps"}, "statistics: expected true or false"),
+    ],
+)
+def test_a_wrong_option_is_answered_before_anything_runs(given: Given, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        run(given(login_port=1, **wrong))
 
 
 WAITING_PG_DUMP = """#!/bin/sh
