@@ -28,6 +28,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document 
 )
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.verdict import Objective, derive_verdict, judge_objective
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import VERSION, host_name, now
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.gpg_home import remove_stale_homes
 
 __all__ = ["drill", "run"]
 
@@ -115,6 +116,8 @@ def _objective(plan: DrillPlan, verdict: str, rpo_seconds: float | None, verifie
 
 
 def _reap(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    if not check_mode:
+        remove_stale_homes()  # where a killed drill had imported its identity
     found = [vars(reaped) for reaped in reap(work_dir_of(given), check_only=check_mode)]
     result = {"changed": any(item["state"] == "reaped" for item in found), "reaped": found}
     left = [item for item in found if item["state"] == "left"]

@@ -22,6 +22,7 @@ from support.clusters import Server
 from support.drills import work_dir
 from support.keys import gpg_pair
 from support.logical import folder_of, manifest_of, new_identity, options, posix
+from support.modules import run_module
 
 __all__ = ["work_dir"]
 
@@ -153,6 +154,31 @@ def test_the_script_says_that_the_key_is_the_wrong_one(sealed: Sealed, download:
         assert "does not open" in done.stderr
         assert "usage: sh restore.sh --" in sealed.restore(download, {}, "--open-only").stderr
     assert not (download / "database.dump").exists()
+
+
+@pytest.mark.needs("program:shellcheck")
+def test_the_script_is_clean(download: Path) -> None:
+    done = subprocess.run(["shellcheck", "--shell=sh", "restore.sh"], cwd=download, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.needs("program:ansible")
+def test_the_modules_take_a_passphrase_file_and_show_neither_it_nor_what_is_in_it(
+    postgres18: Server, tmp_path: Path, work_dir: Path
+) -> None:
+    (tmp_path / "passphrase").touch(mode=0o600)
+    (tmp_path / "passphrase").write_text(f"{PASSPHRASE}\n")
+    key, spec = {"passphrase_file": str(tmp_path / "passphrase")}, {"here": posix(tmp_path / "repository")}
+    with postgres18.database() as name:
+        postgres18.execute(SHOP, name)
+        given = options(postgres18, name, spec, new_identity(tmp_path / "unused"), tmp_path / "locks")
+        taken = run_module("pg_logical_backup", {**given, "encryption": {"method": "gpg-symmetric", **key}}, tmp_path)
+        drill = {"system": "shop", "name": name, "repositories": spec, "work_dir": str(work_dir), "bin_dir": str(postgres18.bin_dir)}
+        drilled = run_module("restore_drill", {**drill, **key, "waive": ["same_host", "signature", "writable_credential"]}, tmp_path)
+    for result in (taken, drilled):
+        assert not result["failed"], result
+        assert PASSPHRASE not in json.dumps(result)
+    assert "law 5 does not hold" in json.dumps(drilled["report"]["warnings"])  # the other's are shown apart from its result
 
 
 def test_the_guide_names_the_key_and_the_script_is_clean(sealed: Sealed, download: Path) -> None:
