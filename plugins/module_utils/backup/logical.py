@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.extensi
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import Pipeline
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.advisory import advisory_lock
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import open_connection, server_facts
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import database_errors, open_connection, server_facts
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.pooler import refuse_pooler
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDump
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import exported_snapshot
@@ -99,7 +100,8 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
         lacking = list(_lacking(job, connection, pg_dump))
         stage = None
         if choice.format == DIRECTORY:
-            stage = stack.enter_context(staging(job.staging_dir or default_staging_dir(), ref.backup_id))
+            place = job.staging_dir or default_staging_dir()
+            stage = stack.enter_context(staging(place, ref.backup_id, functools.partial(_end_sessions, connection)))
         collector = Collector(
             connection,
             queries={**configuration_queries(connection), **job.queries},
@@ -196,6 +198,16 @@ def _judge(job: LogicalJob, repositories: Sequence[Repository], figures: Figures
 
 def _coverage(evidence: Evidence) -> dict[str, str]:
     return {} if evidence.digests is None else {"digests": evidence.digests.coverage}
+
+
+def _end_sessions(connection: Connection[Any], backup_id: str) -> None:
+    """End what a killed run's pg_dump still does for nobody; sessions of other roles are not ours to end."""
+    with database_errors():
+        connection.execute(
+            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity"
+            " WHERE application_name = %s AND usename = current_user AND pid <> pg_catalog.pg_backend_pid()",
+            (f"lifeboat {backup_id}",),
+        )
 
 
 def _lacking(job: LogicalJob, connection: Connection[Any], pg_dump: PgDump) -> Iterator[str]:

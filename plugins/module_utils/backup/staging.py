@@ -22,7 +22,7 @@ import shutil
 import stat
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -64,15 +64,16 @@ def default_staging_dir() -> Path:
 
 
 @contextlib.contextmanager
-def staging(directory: Path, backup_id: str) -> Iterator[Path]:
+def staging(directory: Path, backup_id: str, end: Callable[[str], None] = lambda backup_id: None) -> Iterator[Path]:
     """The path that pg_dump may write its directory to; it does not exist yet. Gone with the block, whatever happens.
 
-    What killed runs left is removed first. Raises `ConfigurationError` for a place that cannot be used.
+    What killed runs left is removed first, after `end` was called with the id of each: nothing ends a pg_dump that writes to a
+    directory when the one who started it is killed. Raises `ConfigurationError` for a place that cannot be used.
     """
     _make(directory)
     stage = directory / f"stage-{backup_id}"
     with _locked(directory):
-        sweep(directory)
+        sweep(directory, end)
         stage.mkdir(mode=0o700)
         owner = os.open(stage / _OWNER, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -83,15 +84,15 @@ def staging(directory: Path, backup_id: str) -> Iterator[Path]:
         os.close(owner)
 
 
-def sweep(directory: Path) -> list[str]:
-    """Remove what killed runs left; return the names. The caller holds the directory's lock."""
-    swept = []
+def sweep(directory: Path, end: Callable[[str], None]) -> None:
+    """Remove what killed runs left, after `end` of each. The caller holds the directory's lock."""
     for name in sorted(os.listdir(directory)):
         path = directory / name
         if _STAGE.match(name) and not path.is_symlink() and path.is_dir() and not _alive(path):
+            end(name[len("stage-") :])
             shutil.rmtree(path, ignore_errors=True)
-            swept.append(name)
-    return swept
+            if path.exists():  # its pg_dump, which has lost its sessions, may have made one more file meanwhile
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def free_bytes(directory: Path) -> int:
