@@ -215,3 +215,14 @@ def test_a_wrong_word_is_answered_in_one_sentence(shop: Shop) -> None:
         shop.back_up(globals="onyl")
     with pytest.raises(DatabaseError):
         shop.back_up(globals="only", login_db="nowhere")
+
+
+@pytest.mark.parametrize("shop", [18], indirect=True)
+def test_several_databases_share_one_backup_of_globals(shop: Shop) -> None:
+    with shop.server.database("licences") as other:
+        given = {key: value for key, value in shop.options(databases=[shop.name, other]).items() if key != "login_db"}
+        result = run(given)
+    assert set(result["databases"]) == {"shop", "licences"}
+    assert result["globals"]["changed"] is True
+    listed = manifests_in(posix(shop.directory / "repository"))
+    assert sorted(key.split("/")[2] for key in listed) == ["database", "database", "globals"]
