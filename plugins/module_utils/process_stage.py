@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
@@ -34,7 +37,10 @@ class ProcessStage(Stage):
     - `pass_fds`: file descriptors that stay open in it under their numbers; the caller closes its own copies.
     - `kill_signal`: what `kill` sends to its process group; followed by SIGKILL when it does not end.
     - `user`, `group`, `extra_groups`: run as another user (needs root); `cwd` is then `/`, unless given.
+    - `ends_with_us`: it is killed when the thread that starts it ends, also by a SIGKILL of this process (Linux, where setpriv
+      is installed). For a program that may be silent: others notice when they next write into a pipe without a reader.
     - `accept`: exit statuses that count as success.
+    - `stdin`: a descriptor to read from in place of the stream; the caller closes its own copy.
     - `explain`: may turn (exit status, standard error) into a better error than "ended with exit status 1".
 
     Afterwards `returncode` (negative: the signal) and `stderr_tail` say how it went.
@@ -53,8 +59,10 @@ class ProcessStage(Stage):
         extra_groups: Sequence[int | str] | None = None,
         cwd: str | None = None,
         umask: int = -1,
+        ends_with_us: bool = False,
         accept: Sequence[int] = (0,),
         explain: Callable[[int, str], LifeboatError | None] | None = None,
+        stdin: int | None = None,
     ) -> None:
         super().__init__(name)
         self.argv = list(argv)
@@ -64,8 +72,10 @@ class ProcessStage(Stage):
         self.user, self.group, self.extra_groups = user, group, extra_groups
         self.cwd = cwd or ("/" if user is not None else None)
         self.umask = umask
+        self.ends_with_us = ends_with_us
         self.accept = tuple(accept)
         self.explain = explain
+        self.stdin = stdin
         self.returncode: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._tail = bytearray()
@@ -89,7 +99,7 @@ class ProcessStage(Stage):
             # instead of every program at once.
             # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's
             self._process = subprocess.Popen(
-                self.argv, stdin=stdin, stdout=stdout, stderr=their_stderr, env=self.env, close_fds=True,
+                self._command(), stdin=stdin if self.stdin is None else self.stdin, stdout=stdout, stderr=their_stderr, env=self.env, close_fds=True,
                 pass_fds=self.pass_fds, start_new_session=True, cwd=self.cwd, umask=self.umask,
                 user=self.user, group=self.group, extra_groups=self.extra_groups,
             )  # fmt: skip
@@ -101,6 +111,12 @@ class ProcessStage(Stage):
                 os.close(theirs)
         process = self._process
         self._watch(lambda: self._attend(process, stderr, ended))
+
+    def _command(self) -> list[str]:
+        # Not by prctl(2) between fork and exec: Python may run nothing there once there are threads.
+        if not self.ends_with_us or not shutil.which(self.argv[0], path=self.env["PATH"]):
+            return self.argv
+        return [*_end_with_us(), *self.argv]
 
     def _cannot_start(self, error: Exception) -> LifeboatError:
         if not isinstance(error, FileNotFoundError):
@@ -183,6 +199,21 @@ class ProcessStage(Stage):
             what, next_step = f"{self.name} ended with exit status {code}", ""
         said = clean_line(stderr)
         return PipelineError(f"{what}: {said}" if said else what, "", next_step)
+
+
+@functools.lru_cache(maxsize=1)
+def _end_with_us() -> list[str]:
+    """What to put before a program so that it is killed with us; nothing where that cannot be had."""
+    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
+    if setpriv is None:
+        return []
+    prefix = [setpriv, "--pdeathsig", "KILL", "--"]
+    try:
+        # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's
+        known = subprocess.run([*prefix, "true"], stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        known = False
+    return prefix if known else []  # a busybox has a setpriv without it
 
 
 def _end_of(process: subprocess.Popen[bytes], block: bool) -> int | None:

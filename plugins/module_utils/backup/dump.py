@@ -152,4 +152,4 @@ def _pg_dump(
         statistics=job.statistics,
     )
     with client_credentials(job.login) as credentials:
-        yield ProcessStage("pg_dump", argv, env=credentials.env, pass_fds=credentials.pass_fds)
+        yield ProcessStage("pg_dump", argv, env=credentials.env, pass_fds=credentials.pass_fds, ends_with_us=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -65,6 +65,11 @@ _PINNED = {
     "default_transaction_deferrable": "off",
 }
 _SINCE = {"transaction_timeout": 170000}
+
+# Timeouts so short that not even the statement that lifts them comes through need options in the startup packet, which
+# poolers refuse: so only the logins that were found to need them get any.
+_TIMED_OUT = ("57014", "25P03", "25P04", "57P05")
+_PATIENCE: dict[Login, str] = {}
 
 
 @dataclass(frozen=True)
@@ -123,8 +128,7 @@ class Login:
             "channel_binding": self.channel_binding or None,
         }
         parameters.update(more)
-        if self.server_options and "options" in more:
-            parameters["options"] = f"{self.server_options} {more['options']}"
+        parameters["options"] = " ".join(filter(None, (self.server_options, _PATIENCE.get(self), more.get("options"))))
         psycopg()
         conninfo = deps.load("psycopg.conninfo", package="psycopg", debian="python3-psycopg")
         return str(conninfo.make_conninfo(**parameters))
@@ -162,20 +166,41 @@ def open_connection(login: Login, *, application_name: str, autocommit: bool = T
     `more` are libpq parameters. Raises `DatabaseError` with the next step, `MissingTool` without psycopg.
     """
     library = psycopg()
-    conninfo = login.conninfo(application_name, **more)
-    secret = {"password": login.password} if login.password else {}
-    try:
-        connection: Connection[Any] = _session_class().connect(conninfo, autocommit=True, **secret)
-    except library.Error as error:
-        raise connection_fault(error, login.place, login.user, login.dbname) from None
+    connection = _connect(login, application_name, more)
+    version_num = connection.info.server_version  # a session that was ended does not know it any more
     try:
         with database_errors(login.place):
-            _pin(connection)
+            try:
+                # Client programs of this login have the same timeouts, and pg_dump lifts them with its third statement only.
+                if _pin(connection) and login not in _PATIENCE:
+                    _PATIENCE[login] = _patience(version_num)
+            except library.Error as error:
+                if login in _PATIENCE or not (connection.closed or error.sqlstate in _TIMED_OUT):
+                    raise
+                _PATIENCE[login] = _patience(version_num)
+                connection.close()
+                connection = _connect(login, application_name, more)
+                _pin(connection)
             connection.autocommit = autocommit
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _connect(login: Login, application_name: str, more: Mapping[str, Any]) -> Connection[Any]:
+    secret = {"password": login.password} if login.password else {}
+    try:
+        connection: Connection[Any] = _session_class().connect(login.conninfo(application_name, **more), autocommit=True, **secret)
+    except psycopg().Error as error:
+        raise connection_fault(error, login.place, login.user, login.dbname) from None
+    return connection
+
+
+def _patience(version_num: int) -> str:
+    """The timeouts at zero from the first moment on: as options of the startup packet."""
+    names = [name for name, value in _PINNED.items() if name.endswith("_timeout") and value == "0"]
+    return " ".join(f"-c {name}=0" for name in names if version_num >= _SINCE.get(name, 0))
 
 
 @functools.lru_cache(maxsize=1)
@@ -195,7 +220,8 @@ def _session_class() -> Any:
     return type("Session", (base,), {"__exit__": leave})
 
 
-def _pin(connection: Connection[Any]) -> None:
+def _pin(connection: Connection[Any]) -> bool:
+    """Set every pinned setting. Whether the session began with a timeout of less than ten seconds."""
     version_num = connection.info.server_version
     if version_num < OLDEST_MAJOR * 10000:
         raise DatabaseError(
@@ -206,11 +232,13 @@ def _pin(connection: Connection[Any]) -> None:
     # A SQL_ASCII database holds bytes of no declared encoding: Latin-1 carries each of them there and back unharmed.
     encoding = connection.info.parameter_status("server_encoding")
     settings["client_encoding"] = "LATIN1" if encoding == "SQL_ASCII" else "UTF8"
-    connection.execute(
-        "SELECT pg_catalog.set_config(s.name, s.value, false)"
+    rows = connection.execute(
+        "SELECT pg_catalog.set_config(s.name, s.value, false), (SELECT count(*) FROM pg_catalog.pg_settings AS p"
+        " WHERE p.name LIKE '%%\\_timeout' AND p.name = ANY (%s) AND p.reset_val::bigint BETWEEN 1 AND 9999)"
         " FROM ROWS FROM (pg_catalog.unnest(%s::pg_catalog.text[]), pg_catalog.unnest(%s::pg_catalog.text[])) AS s(name, value)",
-        (list(settings), list(settings.values())),
-    )
+        (list(settings), list(settings), list(settings.values())),
+    ).fetchall()
+    return bool(rows[0][1])
 
 
 def server_facts(connection: Connection[Any]) -> ServerFacts:

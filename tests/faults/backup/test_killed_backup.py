@@ -136,6 +136,35 @@ def test_a_run_killed_as_a_whole_leaves_nothing_and_the_next_one_works(
     assert len(manifests_in(places["here"])) == len(manifests_in(places["offsite"])) == 1
 
 
+@pytest.mark.needs("program:setpriv")
+def test_a_program_that_is_silent_ends_with_the_run_that_is_killed(given: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    """As pg_dump does while it waits, or while it writes a directory: it would notice nothing for hours."""
+    real, silent, pid = Path(given()["bin_dir"]) / "pg_dump", tmp_path / "bin" / "pg_dump", tmp_path / "pid"
+    silent.parent.mkdir()
+    silent.write_text(
+        f"#!/bin/sh\ncase $1 in --version | --help) exec '{real}' \"$@\" ;; esac\necho $$ > '{pid}.new'; mv '{pid}.new' '{pid}'\n"
+        "exec sleep 300\n"
+    )
+    silent.chmod(0o755)
+    whole = subprocess.Popen([sys.executable, "-c", RUN], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=dict(os.environ))
+    assert whole.stdin is not None
+    whole.stdin.write(json.dumps(given(bin_dir=str(silent.parent), format="custom", globals="false")).encode())
+    whole.stdin.close()
+    eventually(pid.exists, "the program waits in silence")
+    child = int(pid.read_text())
+    os.kill(child, 0)
+    whole.kill()
+    whole.wait(30)
+
+    def gone() -> bool:
+        try:
+            return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            return True
+
+    eventually(gone, "it has ended")
+
+
 def test_a_run_that_is_asked_to_stop_leaves_nothing(given: Callable[..., dict[str, Any]], places: dict[str, Any]) -> None:
     whole = subprocess.Popen([sys.executable, "-c", RUN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert whole.stdin is not None

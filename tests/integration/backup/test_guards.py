@@ -179,7 +179,7 @@ def test_a_server_or_session_that_ends_midway_is_named_and_nothing_is_committed(
     places = {"here": posix(tmp_path / "here")}
     given = options(
         slow, "postgres", places, identity, tmp_path / "locks",
-        compression_level=19, globals="false", format="custom", evidence_queries=[{"name": "slow", "query": "SELECT pg_sleep(20)"}],
+        compression_level=15, globals="false", format="custom", evidence_queries=[{"name": "slow", "query": "SELECT pg_sleep(20)"}],
     )  # fmt: skip
     caught: list[BaseException] = []
 

@@ -16,6 +16,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.advisor
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import Login, open_connection, server_facts
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.credentials import client_credentials
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDump
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import exported_snapshot
 from support.clusters import Server
 
 
@@ -102,6 +103,26 @@ def test_what_a_role_carries_does_not_change_the_session(postgres: Server) -> No
                 " current_setting('search_path'), current_setting('row_security'), pg_sleep(0.7)::text, 'ü€'"
             ).fetchone()
         assert row == (True, "\\x01", "0.30000000000000004", "1 day", "pg_catalog", "off", "", "ü€")
+
+
+TIMEOUTS = ("statement_timeout", "idle_session_timeout", "transaction_timeout")
+
+
+@pytest.mark.parametrize("setting", TIMEOUTS)
+def test_a_timeout_of_a_millisecond_ends_neither_the_session_nor_the_dump(postgres: Server, setting: str) -> None:
+    if setting == "transaction_timeout" and postgres.major < 17:
+        setting = "statement_timeout"
+    with postgres.role("hasty", "LOGIN SUPERUSER"), postgres.database() as name:
+        postgres.execute(f"CREATE TABLE t AS SELECT 1 AS n; ALTER ROLE hasty SET {setting} = '1ms'", name)
+        login = postgres.login(name, "hasty")
+        with open_connection(login, application_name="test") as connection:
+            assert connection.execute("SELECT pg_sleep(0.01)::text").fetchone() == ("",)
+            with exported_snapshot(connection) as snapshot:
+                argv = PgDump(postgres.major, postgres.bin_dir).argv(login.conninfo("test"), snapshot_id=snapshot.id)
+                done = subprocess.run(argv, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        with open_connection(login, application_name="test", options="-c work_mem=5MB") as connection:
+            assert connection.execute("SHOW work_mem").fetchone() == ("5MB",)
 
 
 def test_a_database_without_an_encoding_reads_and_writes_any_bytes(postgres: Server) -> None:
