@@ -100,6 +100,11 @@ class Running:
 @contextmanager
 def started(inside: Inside, argv: Sequence[str], readable: Sequence[Path], environment: Mapping[str, str]) -> Iterator[Running]:
     """A program for the length of a block."""
+    for path in readable:
+        if path.is_socket():
+            raise ConfigurationError(
+                "a socket is a way out of the drill, and is not shown to a program", str(path), "Take it out of readable."
+            )
     first = Path(argv[0])
     shown = [*readable, first] if first.is_absolute() and first.exists() else list(readable)
     running = Running(inside.start([*_LAUNCHER, *argv], list(dict.fromkeys(shown)), environment))
@@ -121,7 +126,10 @@ def read_argv(options: Mapping[str, Any], key: str, where: str) -> tuple[str, ..
     given = options.get(key)
     if isinstance(given, str):
         raise ConfigurationError(f"{key} is a list: the program, then each argument", where, "No shell takes a text apart.")
-    argv: tuple[str, ...] = take.texts(options, key, where)
+    if isinstance(given, Sequence):
+        # As Ansible does with what YAML takes for a number.
+        given = [str(argument) if type(argument) in (int, float) else argument for argument in given]
+    argv: tuple[str, ...] = take.texts({key: given}, key, where)
     if not argv or not argv[0]:
         raise ConfigurationError(f"{key} is empty", where)
     if any("\0" in argument for argument in argv):

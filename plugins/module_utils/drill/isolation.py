@@ -212,6 +212,11 @@ def _parts(account: Account, programs: Sequence[Path], writable: Sequence[Path],
     for socket in listening_sockets():
         if any(directory in socket.parents for directory in shown):
             parts += ["mask", str(socket)]
+        for path in readable:
+            # Under the name by which it is shown: what was asked for may be a link to where the socket lies.
+            real = path.resolve()
+            if real != path and real in socket.parents:
+                parts += ["mask", str(path / socket.relative_to(real))]
     names = {0: "root", account.uid: account.name}
     passwd = "".join(f"{name}:x:{uid}:{account.gid if uid else 0}::/:/bin/sh\n" for uid, name in names.items())
     parts += ["text", "/etc/passwd", passwd, "text", "/etc/group", f"{account.name}:x:{account.gid}:\n"]

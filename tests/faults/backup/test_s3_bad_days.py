@@ -194,7 +194,9 @@ class TestBesideAHealthyOne:
         with pytest.raises(LifeboatError, match="expired") as caught:
             day.back_up(beside)
         [key] = manifests_in(beside)
-        manifest = manifest_of(beside, layout.parse_manifest_key(key).backup_id, day.database)
+        ref = layout.parse_manifest_key(key)
+        assert ref is not None
+        manifest = manifest_of(beside, ref.backup_id, day.database)
         with open_repository("beside", beside) as whole:
             check_complete(whole, manifest.ref)
         assert manifest.repositories["beside"] == ""

@@ -8,6 +8,7 @@ import dataclasses
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.clusters import Server, postgres18
@@ -43,6 +44,8 @@ ALTER TABLE customers OWNER TO @ROLE@;
 COMMENT ON TABLE orders IS 'what was sold';
 SELECT lo_from_bytea(0, 'a contract');
 """
+
+OPTIONS: Mapping[str, Any] = {"volume_size": "128KiB", "digests": {"tables": ["all"], "large_objects": True}}
 
 FORMATS: Mapping[str, tuple[str, str]] = {
     "custom, age": ("custom", "age"),
@@ -86,9 +89,9 @@ def taken(postgres18: Server, database: str, tmp_path_factory: pytest.TempPathFa
 
 def _taken(server: Server, name: str, directory: Path, dump: str, method: str) -> BackedUp:
     file = directory / "identity"
-    opened_by, more = "identity_file", {}
+    opened_by, more = "identity_file", dict[str, Any]()
     if method == "age":
-        return back_up(server, name, directory, volume_size="128KiB", format=dump)
+        return back_up(server, name, directory, format=dump, **OPTIONS)
     if method == "gpg":
         pair = gpg_pair(file)
         identity, more = Identity(file, pair.public), {"recipients": [pair.public], "keyring_file": f"{file}.pub"}
@@ -98,7 +101,7 @@ def _taken(server: Server, name: str, directory: Path, dump: str, method: str) -
         identity = Identity(file, "")
         opened_by, more = ("passphrase_file", {"passphrase_file": str(file)}) if method == "gpg-symmetric" else ("", {})
     keys, encryption = (identity, ssh_pair(directory / "signing_key")), {"method": method, **more}
-    taken = back_up(server, name, directory, keys, volume_size="128KiB", format=dump, encryption=encryption)
+    taken = back_up(server, name, directory, keys, format=dump, encryption=encryption, **OPTIONS)
     return dataclasses.replace(taken, opened_by=opened_by)
 
 
@@ -120,4 +123,4 @@ def other(postgres18: Server, taken: Callable[[str], BackedUp], tmp_path_factory
     healthy = taken("custom, age")
     with postgres18.database() as name:
         postgres18.execute("CREATE TABLE others (id int PRIMARY KEY); INSERT INTO others SELECT generate_series(1, 5000)", name)
-        yield back_up(postgres18, name, tmp_path_factory.mktemp("other"), (healthy.identity, healthy.signer), volume_size="128KiB")
+        yield back_up(postgres18, name, tmp_path_factory.mktemp("other"), (healthy.identity, healthy.signer), **OPTIONS)

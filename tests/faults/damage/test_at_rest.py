@@ -37,6 +37,10 @@ def replayed(backup: BackedUp) -> None:
     copy_of(backup.manifest.with_name(f"{NEWER}.json"), backup.manifest)
 
 
+def emptied(path: Path) -> None:
+    cut(path, 0)
+
+
 def redigested(document: dict[str, Any]) -> None:
     document["artifacts"][0]["sha256"] = "0" * 64
 
@@ -50,8 +54,8 @@ EVERY: Mapping[str, Row] = {
     "the dump ends at 20 %": Row(lambda b: cut_dump(b, 0.2), "failed", r"is (truncated|missing)"),
     "the dump ends at 60 %": Row(lambda b: cut_dump(b, 0.6), "failed", r"is (truncated|missing)"),
     "the dump ends at 99 %": Row(lambda b: cut_dump(b, 0.99), "failed", r"is truncated: \d+ bytes, the manifest says \d+"),
-    "the dump is empty": Row(lambda b: [cut(path, 0) for path in volumes(b)], "failed", r"is truncated: 0 bytes"),
-    "the dump is gone": Row(lambda b: [path.unlink() for path in volumes(b)], "failed", r"is missing"),
+    "the dump is empty": Row(lambda b: list(map(emptied, volumes(b))), "failed", r"is truncated: 0 bytes"),
+    "the dump is gone": Row(lambda b: list(map(Path.unlink, volumes(b))), "failed", r"is missing"),
     "a volume is gone": Row(lambda b: volumes(b)[1].unlink(), "failed", r"\.001 is missing"),
     "a volume is longer": Row(lambda b: volumes(b)[0].open("ab").write(b"x"), "failed", r"is not what was stored: \d+ bytes"),
     "a bit in the middle": Row(lambda b: flip(volumes(b)[1]), "failed", r"\.001 has another SHA-256 digest"),
@@ -63,8 +67,6 @@ EVERY: Mapping[str, Row] = {
 REST: Mapping[str, Row] = {
     "the last volume is gone": Row(lambda b: volumes(b)[-1].unlink(), "failed", r"\.\d\d\d is missing"),
     "two volumes are swapped": Row(lambda b: swap(volumes(b)[0], volumes(b)[1]), "failed", r"another SHA-256 digest"),
-    "a volume twice": Row(lambda b: copy_of(volumes(b)[1], volumes(b)[0]), "failed", r"\.001 has another SHA-256 digest"),
-    "a bit in the first byte": Row(lambda b: flip(volumes(b)[0], 0), "failed", r"another SHA-256 digest"),
     "a bit in the seal's header": Row(lambda b: flip(volumes(b)[0], 0.0005), "failed", r"another SHA-256 digest"),
     "a bit in the last byte": Row(lambda b: flip(volumes(b)[-1], 1), "failed", r"another SHA-256 digest"),
     "the evidence is gone": Row(lambda b: volumes(b, "evidence")[0].unlink(), "failed", r"evidence.*is missing"),

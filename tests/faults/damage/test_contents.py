@@ -81,6 +81,19 @@ LACKS: Mapping[str, Lack] = {
     "a large object is shorter": Lack(
         3, "SELECT lo_unlink(oid), lo_from_bytea(99, 'a') FROM pg_largeobject_metadata", "large objects", "1 object, 1 byte"
     ),
+    "a table's rows were changed": Lack(
+        5, "UPDATE orders SET total_cents = total_cents + 1 WHERE id = 9", "content digests", "public.orders: other content"
+    ),
+    "two rows have exchanged a value": Lack(
+        5,
+        "UPDATE customers SET mail = 'x' || mail WHERE id IN (1, 2);"
+        "UPDATE customers SET mail = CASE id WHEN 1 THEN 'user2@example.com' ELSE 'user1@example.com' END WHERE id IN (1, 2)",
+        "content digests",
+        "public.customers: other content",
+    ),
+    "a large object has other bytes": Lack(
+        5, "SELECT lo_put(oid, 0, 'b') FROM pg_largeobject_metadata", "content digests", "large objects: other content"
+    ),
     "a table is missing": Lack(4, "DROP TABLE orders CASCADE", "row counts", "public.orders: expected 12000, found no such table"),
 }
 
@@ -121,24 +134,28 @@ def test_an_unaltered_dump_passes_on_the_same_way(shop: BackedUp, postgres18: Se
 
 
 def test_what_only_rules_of_the_operator_can_see(shop: BackedUp, postgres18: Server, work_dir: Path) -> None:
-    """The counts are right, and yet."""
+    """The counts are right, and yet. (Here the digests tell, too; not every table has one.)"""
+    psql = str(postgres18.bin_dir / "psql")
     rules: list[dict[str, Any]] = [
         {"sql": {"name": "money was changed", "query": "SELECT total_cents FROM orders WHERE id = 9", "expect": 9}},
         {"gapless": {"name": "a number is missing", "table": "orders", "column": "id", "start": 1}},
         {"unique": {"name": "a value is there twice", "tables": ["orders"], "columns": ["note"]}},
         {"foreign_keys": {"name": "nobody's orders"}},
+        {"amcheck": {"name": "sound inside"}},
+        {"command": {"name": "a program counts", "argv": [psql, "-XAtc", "SELECT count(*) FROM orders"], "matches": "^12000$"}},
     ]
     statements = (
         "UPDATE orders SET total_cents = 10 WHERE id = 9; UPDATE orders SET note = 'same' WHERE id IN (5, 6);"
         "DELETE FROM orders WHERE id = 50; INSERT INTO orders (customer, total_cents) VALUES (1, 1)"
     )
-    healthy = {check["name"]: check["verdict"] for check in shop.drill(work_dir, checks=rules)["checks"]}
+    healthy = {check["name"]: check["verdict"] for check in shop.drill(work_dir, checks=rules)["checks"][-len(rules) :]}
     with altered(postgres18, shop.name, statements) as copy:
         reseal_dump(shop, dump_of(postgres18, copy))
     report = shop.drill(work_dir, checks=rules)
     assert report["verdict"] == "failed", report["reason"]
-    broken = {check["name"]: check["verdict"] for check in report["checks"]}
-    assert "failed" not in healthy.values()
+    broken = {check["name"]: check["verdict"] for check in report["checks"] if check["name"] in healthy}
+    # The backup was taken without these rules, so nothing was recorded for the numbering.
+    assert healthy == {rule: "unverified" if rule == "a number is missing" else "passed" for rule in healthy}
     assert [name for name, verdict in broken.items() if verdict == "failed"] == [
         "money was changed",
         "a number is missing",
@@ -169,7 +186,7 @@ class TestSealedAsIfNothingWereWrong:
         report = shop.drill(work_dir)
         assert (report["verdict"], "row counts" in report["reason"]) == ("failed", True), report["reason"]
 
-    @pytest.mark.parametrize("share", [0.2, 0.6, 0.99])
+    @pytest.mark.parametrize("share", [0.2, 0.99])
     def test_a_dump_that_was_cut_before_it_was_sealed_fails(self, shop: BackedUp, work_dir: Path, share: float) -> None:
         dump = opened(shop.repository, manifest_of(shop), "dump", shop.identity)
         reseal_dump(shop, dump[: int(len(dump) * share)])
@@ -184,9 +201,8 @@ class TestSealedAsIfNothingWereWrong:
         report = shop.drill(work_dir)
         assert (report["verdict"], "customers_mail_key" in str(report["checks"])) == ("failed", True), report["reason"]
 
-    @pytest.mark.parametrize("content", [b"", b"PGDMP"])
-    def test_what_is_no_dump_fails(self, shop: BackedUp, work_dir: Path, content: bytes) -> None:
-        reseal_dump(shop, content)
+    def test_what_only_begins_like_a_dump_fails(self, shop: BackedUp, work_dir: Path) -> None:
+        reseal_dump(shop, b"PGDMP")
         assert shop.drill(work_dir)["verdict"] == "failed"
 
     @pytest.mark.parametrize("content", [b"", b"{}", b'{"schema": 1}', b"\xff"])

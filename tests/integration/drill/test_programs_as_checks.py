@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,6 +145,23 @@ class TestCommand:
             assert drill.command("cat", f"{directory}/rules").verdict == "failed"
             assert drill.command("cat", f"{directory}/rules", readable=[directory], matches="^yes$").verdict == "passed"
             assert drill.command("touch", f"{directory}/mine", readable=[directory]).verdict == "failed"
+
+    @pytest.mark.parametrize("name", ["real", "link"])
+    def test_a_socket_is_not_shown_with_its_directory(self, drill: Drill, name: str) -> None:
+        with tempfile.TemporaryDirectory(prefix="lb-x-", dir="/tmp") as parent, socket.socket(socket.AF_UNIX) as listener:
+            real, link = Path(parent) / "real", Path(parent) / "link"
+            real.mkdir()
+            link.symlink_to(real)
+            (real / "rules").write_text("yes")
+            listener.bind(str(real / "way.out"))
+            listener.listen()
+            for path in (Path(parent), real, real / "way.out", real / "rules"):
+                path.chmod(0o777)
+            shown = Path(parent) / name
+            assert drill.command("cat", str(shown / "rules"), readable=[str(shown)], matches="^yes$").verdict == "passed"
+            assert drill.command("test", "-S", str(shown / "way.out"), readable=[str(shown)]).verdict == "failed"
+            answer = drill.command("true", readable=[str(real / "way.out")])
+            assert (answer.verdict, "a socket is a way out" in answer.detail) == ("unverified", True)
 
     def test_nothing_of_our_environment_is_in_it(self, drill: Drill, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "ours")

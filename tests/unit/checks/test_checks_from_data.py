@@ -72,6 +72,11 @@ def test_what_ansible_fills_in_means_the_same_as_leaving_it_out() -> None:
     assert all(check.timeout_seconds == 600 for check in checks)
 
 
+def test_numbers_among_arguments_are_what_ansible_makes_of_them() -> None:
+    (check,) = parse([{"command": {"argv": ["sleep", 5]}}])
+    assert vars(check)["argv"] == ("sleep", "5")
+
+
 def test_nothing_means_no_checks() -> None:
     assert parse(None) == parse([]) == []
 
