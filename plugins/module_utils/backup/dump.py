@@ -19,11 +19,11 @@ from typing import Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.formats import AUTO, CUSTOM, DIRECTORY
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.reach import client_conninfo, client_program
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.staging import check_staged, staged_files, tar_stage
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import BackupWriter
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import BackupGuardError, LifeboatError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import Counter, Pipeline, ProcessStage
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.credentials import client_credentials
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDump, PgRestore
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import Snapshot
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.watch import SnapshotWatch
@@ -98,9 +98,7 @@ def dump(
         return dataclasses.replace(streamed, note=f"streamed, since the disk of {stage.parent.parent} became full while staging")
 
 
-def _streamed(
-    job: LogicalJob, pg_dump: PgDump, snapshot: Snapshot, writer: BackupWriter, application_name: str, stops: _Stops
-) -> Dumped:
+def _streamed(job: LogicalJob, pg_dump: PgDump, snapshot: Snapshot, writer: BackupWriter, application_name: str, stops: _Stops) -> Dumped:
     """No temporary copy anywhere."""
     counter = Counter("pg_dump's output", DUMP_HEADER)
     with _pg_dump(job, pg_dump, snapshot, application_name) as program:
@@ -143,7 +141,7 @@ def _pg_dump(
 ) -> Iterator[ProcessStage]:
     """pg_dump of the snapshot as a stage; its credential lasts as long as the block."""
     argv = pg_dump.argv(
-        job.login.conninfo(application_name),
+        client_conninfo(job, application_name),
         snapshot_id=snapshot.id,
         # A TRUNCATE that waits for our locks makes pg_dump wait behind it, and would for ever: nobody gains from a long wait.
         lock_wait_timeout_seconds=min(job.lock_timeout_seconds, LOCK_WAIT_SECONDS),
@@ -151,5 +149,5 @@ def _pg_dump(
         jobs=job.jobs,
         statistics=job.statistics,
     )
-    with client_credentials(job.login) as credentials:
-        yield ProcessStage("pg_dump", argv, env=credentials.env, pass_fds=credentials.pass_fds, ends_with_us=True)
+    with client_program(job, "pg_dump", argv, ends_with_us=True) as program:
+        yield program

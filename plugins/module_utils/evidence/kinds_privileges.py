@@ -119,7 +119,9 @@ PRIVILEGE_KINDS = (
     _global("foreign server", "pg_foreign_server", "srv", "S"),
     Kind("publication", "pg_publication o", "format('%I', o.pubname)", {"owner": "quote_ident(pg_get_userbyid(o.pubowner))"}),
     Kind(
-        "subscription", f"pg_subscription o WHERE {OWN_SUBSCRIPTION}", "format('%I', o.subname)",
+        "subscription",
+        f"pg_subscription o WHERE {OWN_SUBSCRIPTION}",
+        "format('%I', o.subname)",
         {"owner": "quote_ident(pg_get_userbyid(o.subowner))"},
     ),
     Kind(
