@@ -117,7 +117,7 @@ def young_globals(job: LogicalJob, repositories: Sequence[Repository]) -> Manife
     """The backup of globals that makes another one needless: whole everywhere and younger than `max_age`."""
     if job.max_age_seconds is None:
         return None
-    catalogue = Catalogue.load(repositories, job.system, KIND, NAME)
+    catalogue = Catalogue.load(repositories, job.system, KIND, NAME, job.own_keys)
     newest = catalogue.newest_complete({repository.name for repository in repositories})
     if newest is None:
         return None

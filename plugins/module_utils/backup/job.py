@@ -108,6 +108,11 @@ class LogicalJob:
             digests=DigestPlan.from_options(options.mapping(given, "digests", _WHERE, None)),
         )
 
+    @property
+    def own_keys(self) -> tuple[str, ...]:
+        """The public half of `signing_key`, as a line, or nothing."""
+        return () if self.signing_key is None else (check_signing_key(str(self.signing_key)),)
+
     def open_repositories(self) -> list[Repository]:
         """The repositories, opened for writing in the order they were given."""
         opened: list[Repository] = []

@@ -74,8 +74,11 @@ def _word(value: Any) -> Any:
 
 
 def newest_everywhere(job: LogicalJob, repositories: Sequence[Repository]) -> Manifest | None:
-    """The newest backup of this asset that is complete in every one of the repositories, or None."""
-    catalogue = Catalogue.load(repositories, job.system, KIND, job.name)
+    """The newest backup of this asset that is complete in every one of the repositories, or None.
+
+    Where this host signs, a manifest that it did not sign keeps nobody from taking a backup.
+    """
+    catalogue = Catalogue.load(repositories, job.system, KIND, job.name, job.own_keys)
     names = {repository.name for repository in repositories}
     return catalogue.newest_complete(names)
 
