@@ -94,11 +94,11 @@ def _verdict(report: DrillReport) -> str:
 
 
 def _figures(report: DrillReport) -> str:
-    objective = report.objective
+    objective, judged = report.objective, report.verdict == PASSED  # what did not pass keeps no promise, however fast or young
     tiles = [
         _figure("RTO to a server that serves", report.service_ready_seconds, None, "from the empty target"),
-        _figure("RTO to the last green check", report.verified_seconds, objective.rto_seconds, "nothing promised"),
-        _figure("RPO", report.rpo_seconds, objective.rpo_seconds, "nothing promised", report.rpo_note),
+        _figure("RTO to the last green check", report.verified_seconds, objective.rto_seconds, "nothing promised", judged=judged),
+        _figure("RPO", report.rpo_seconds, objective.rpo_seconds, "nothing promised", report.rpo_note, judged),
     ]
     tone, sentence = _OBJECTIVES[objective.met]
     reason = f" {_sentence(objective.reason[:1].upper() + objective.reason[1:])}" if objective.reason else ""
@@ -106,13 +106,13 @@ def _figures(report: DrillReport) -> str:
     return f'<dl class="figures">{"".join(tiles)}</dl>{judged}'
 
 
-def _figure(label: str, seconds: float | None, promised: float | None, unpromised: str, note: str = "") -> str:
+def _figure(label: str, seconds: float | None, promised: float | None, unpromised: str, note: str = "", judged: bool = True) -> str:
     """One measured time beside what was promised; the gauge is full where the promise is used up."""
     said = f"promised {duration(promised)}" if promised is not None else unpromised
     gauge, tone = "", "plain"
     if promised is not None and seconds is not None:
         used = min(max(seconds / promised, 0.01), 1.0) if promised > 0 else 1.0
-        tone = PASSED if seconds <= promised else FAILED
+        tone = "plain" if not judged else PASSED if seconds <= promised else FAILED
         gauge = f'<div class="gauge"><i style="width:{used:.1%}"></i></div>'
     value = _text(duration(seconds)) if seconds is not None else '<span class="unmeasured">not measured</span>'
     said += f"; {note}" if note else ""

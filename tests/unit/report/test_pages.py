@@ -185,6 +185,12 @@ def test_warnings_stand_above_the_checks() -> None:
     assert texts.index("this backup is NOT SEALED: …") < texts.index("Checks")
 
 
+def test_a_backup_that_did_not_pass_keeps_no_promise_in_green() -> None:
+    report = a_report(verdict="failed", verified_seconds=None, objective=Objective(3600, 900, None, "RTO could not be measured"))
+    tiles = [attributes["class"] for tag, attributes in Page(html.render(report.to_document())).elements if tag == "div"]
+    assert [tile for tile in tiles if tile and tile.startswith("figure")] == ["figure plain"] * 3
+
+
 def test_what_did_not_pass_stands_first() -> None:
     checks = tuple(CheckResult(verdict, verdict) for verdict in ("passed", "unverified", "failed"))
     texts = Page(html.render(a_report(verdict="failed", checks=checks).to_document())).texts
