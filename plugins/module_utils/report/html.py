@@ -102,8 +102,8 @@ def _figures(report: DrillReport) -> str:
     ]
     tone, sentence = _OBJECTIVES[objective.met]
     reason = f" {_sentence(objective.reason[:1].upper() + objective.reason[1:])}" if objective.reason else ""
-    judged = f'<p class="objective"><span class="mark {tone}">{sentence}</span>{reason}</p>'
-    return f'<dl class="figures">{"".join(tiles)}</dl>{judged}'
+    below = f'<p class="objective"><span class="mark {tone}">{sentence}</span>{reason}</p>'
+    return f'<dl class="figures">{"".join(tiles)}</dl>{below}'
 
 
 def _figure(label: str, seconds: float | None, promised: float | None, unpromised: str, note: str = "", judged: bool = True) -> str:
