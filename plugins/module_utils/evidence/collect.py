@@ -50,6 +50,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect
 )
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.faults import first_line
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import Snapshot
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.standby import conflict
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -252,7 +253,7 @@ def _cancel(connection: Connection[Any]) -> None:
 def _fault(error: BaseException) -> LifeboatError:
     if isinstance(error, LifeboatError):
         return error
-    return EvidenceError(
+    return conflict(str(error)) or EvidenceError(
         f"evidence could not be collected: {_words(error)}", next_step="The session that holds the snapshot broke; run the backup again."
     )
 

@@ -24,6 +24,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect
     roll_back,
     savepoint,
 )
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.standby import Standby, standby_that_holds, state_moment
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import many
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Snapshot:
     moment: dt.datetime
     connection: Connection[Any]
     tables: tuple[TableRef, ...]
+    standby: Standby | None = None
 
 
 @contextlib.contextmanager
@@ -105,16 +107,16 @@ def exported_snapshot(connection: Connection[Any], *, lock_timeout_seconds: floa
     locks; then it waits in vain, fails after its lock wait timeout without having written a byte, and the remedy is a new
     snapshot (docs/postgres-notes.md#lock-queue).
 
-    Raises `DatabaseError` (a standby, a table that may not be read, a lock that is not to be had), `EvidenceError`
+    Raises `DatabaseError` (a standby that cannot hold it, a table that may not be read, a lock that is not to be had), `EvidenceError`
     (row-level security).
     """
-    _refuse_standby(connection)
+    standby = standby_that_holds(connection)
     _refuse_unreadable(connection)
     snapshot = None
     restless: list[str] = []
     try:
         for _attempt in range(_ATTEMPTS):
-            snapshot, restless = _attempt_snapshot(connection, lock_timeout_seconds)
+            snapshot, restless = _attempt_snapshot(connection, lock_timeout_seconds, standby)
             if snapshot is not None:
                 break
         if snapshot is None:
@@ -138,16 +140,6 @@ def named(names: Iterable[str], limit: int = 10) -> str:
     listed = list(names)
     text = ", ".join(listed[:limit])
     return text if len(listed) <= limit else f"{text} and {len(listed) - limit} more"
-
-
-def _refuse_standby(connection: Connection[Any]) -> None:
-    with database_errors():
-        (in_recovery,) = one_row(connection, "SELECT pg_catalog.pg_is_in_recovery()")
-    if in_recovery:
-        raise DatabaseError(
-            "the server is a standby",
-            next_step="A long snapshot conflicts with replay there, and unlogged tables cannot be read: log in to the primary.",
-        )
 
 
 def _refuse_unreadable(connection: Connection[Any]) -> None:
@@ -182,7 +174,9 @@ def _refuse_unreadable(connection: Connection[Any]) -> None:
         )
 
 
-def _attempt_snapshot(connection: Connection[Any], lock_timeout_seconds: float) -> tuple[Snapshot | None, list[str]]:
+def _attempt_snapshot(
+    connection: Connection[Any], lock_timeout_seconds: float, standby: Standby | None
+) -> tuple[Snapshot | None, list[str]]:
     """One attempt: the snapshot, or None and the names that did not hold still."""
     roll_back(connection)
     with database_errors():
@@ -194,12 +188,14 @@ def _attempt_snapshot(connection: Connection[Any], lock_timeout_seconds: float) 
         _lock(connection, listed[start : start + _BATCH])
     with database_errors():
         snapshot_id, moment = one_row(connection, "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.statement_timestamp()")
+        if standby is not None:
+            moment = state_moment(connection, moment)
         tables = dumped_tables(connection)
         restless = _newcomers(connection, tables)
         connection.execute("SET LOCAL lock_timeout = 0")
     if restless:
         return None, restless
-    return Snapshot(snapshot_id, moment.astimezone(dt.timezone.utc), connection, tables), []
+    return Snapshot(snapshot_id, moment.astimezone(dt.timezone.utc), connection, tables, standby), []
 
 
 def _newcomers(connection: Connection[Any], tables: Sequence[TableRef]) -> list[str]:
