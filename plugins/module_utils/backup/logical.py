@@ -127,6 +127,8 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
         with Pipeline([compress.compressor(job.compression_level), job.sealer.stage()], [evidence.to_bytes()]) as sealed:
             writer.store(f"evidence.json{compress.SUFFIX}{job.sealer.suffix}", "evidence", sealed)
         notes = [*job.sealer.notes, *pg_dump.warnings, *filter(None, (choice.note, dumped.note)), *lacking, *guarded, *watch.notes]
+        if snapshot.standby is not None:
+            notes.append(snapshot.standby.note)
         if job.signing_key is None:
             notes.append("the manifest is not signed: signing_key is not set")
 
