@@ -17,14 +17,20 @@ from typing import Any, Union
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill_history import Drilled
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError, ObjectMissing, RepositoryError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
+    ManifestError,
+    ObjectDamaged,
+    ObjectMissing,
+    RepositoryError,
+    UnsafeName,
+)
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import parse_public_keys, verify
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
-__all__ = ["Backup", "Broken", "Catalogue"]
+__all__ = ["Backup", "Broken", "Catalogue", "Unread"]
 
 READERS = 8
 """Manifests read at a time: each is one small object, so a distant store is a matter of waiting, not of bytes."""
@@ -38,6 +44,10 @@ class Broken:
     repository: str
     key: str
     reason: str
+
+
+class Unread(Broken):
+    """One that could not be read, for want of the store or of a permission: what it is worth is not known."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +192,8 @@ class Catalogue:
     def newest(self) -> Backup | None:
         """The newest backup, good or not; None when there is none.
 
-        Raises `ManifestError` when the newest one's manifest is broken wherever it lies: an older one is no answer (law 2).
+        Raises `ManifestError` when the newest one's manifest is broken wherever it lies, `RepositoryError` when it cannot be
+        read anywhere: an older one is no answer (law 2).
         """
         return self._first(self._newest_first(), "the newest backup")
 
@@ -247,10 +258,17 @@ class Catalogue:
             backup = self._judge(ref)
             if backup is not None:
                 return backup
-            reasons = [f"{broken.repository}: {broken.reason}" for broken in self._broken_of(ref)]
-            if reasons:
-                raise ManifestError(f"{what} {ref.backup_id} has no readable manifest", "; ".join(reasons))
+            found = self._broken_of(ref)
+            reasons = "; ".join(f"{broken.repository}: {broken.reason}" for broken in found)
+            if found and len(self.unread(ref)) == len(found):
+                raise RepositoryError(f"the manifest of {what} {ref.backup_id} could not be read", reasons, "Nothing is known about it.")
+            if found:
+                raise ManifestError(f"{what} {ref.backup_id} has no readable manifest", reasons)
         return None
+
+    def unread(self, ref: BackupRef) -> set[str]:
+        """Names of the repositories in which the backup's manifest was found and could not be read."""
+        return {broken.repository for broken in self._broken_of(ref) if isinstance(broken, Unread)}
 
     def _broken_of(self, ref: BackupRef) -> list[Broken]:
         answers = (self._answers[ref, place.name] for place in self._places[ref])
@@ -306,8 +324,10 @@ def _manifest(ref: BackupRef, repository: Repository) -> _Answer:
         manifest = Manifest.from_bytes(repository.read(key, MANIFEST_LIMIT_BYTES))
     except ObjectMissing:
         return None
-    except (ManifestError, RepositoryError) as error:
+    except (ManifestError, ObjectDamaged, UnsafeName) as error:
         return Broken(repository.name, key, str(error))
+    except RepositoryError as error:
+        return Unread(repository.name, key, str(error))
     if manifest.ref != ref:
         return Broken(repository.name, key, f"the manifest speaks of another backup, {manifest.backup_id} of {manifest.name!r}")
     return manifest

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
-from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Backup, Catalogue
+from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Backup, Catalogue, Unread
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, UNVERIFIED, CheckResult
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import LATEST, DrillPlan
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import IntegrityError, ManifestError, ObjectMissing
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import IntegrityError, ManifestError, ObjectMissing, RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 
@@ -40,9 +40,10 @@ class Found:
 def choose(plan: DrillPlan, repositories: Sequence[Repository]) -> Found:
     """The newest backup (or the one asked for) of all the repositories, from the first that holds it.
 
-    A repository that cannot be listed may hold a newer one, so it makes the drill unverified; one whose manifest of this
-    backup is broken or gone makes it failed. Raises `RepositoryError` when none can be listed, `ObjectMissing` when
-    there is no such backup, `ManifestError` when its manifest is broken wherever it lies.
+    A repository that cannot be listed may hold a newer one, so it makes the drill unverified, as one does whose manifest
+    cannot be read; one whose manifest of this backup is broken or gone makes it failed. Raises `RepositoryError` when none
+    can be listed or read, `ObjectMissing` when there is no such backup, `ManifestError` when its manifest is broken
+    wherever it lies.
     """
     catalogue = Catalogue.load(repositories, plan.system, KIND, plan.name, plan.verify_keys)
     backup = catalogue.newest() if plan.backup_id == LATEST else _named(catalogue, plan.backup_id)
@@ -58,10 +59,12 @@ def choose(plan: DrillPlan, repositories: Sequence[Repository]) -> Found:
         CheckResult(f"repository {name}", UNVERIFIED, "a listing of its backups", "could not be listed", why)
         for name, why in catalogue.unreachable.items()
     ]
+    unread = catalogue.unread(backup.ref)
     for problem in backup.problems:
         name, _colon, why = problem.partition(": ")
         if name not in catalogue.unreachable:
-            results.append(CheckResult(f"repository {name}", FAILED, f"backup {backup.ref.backup_id}, whole", why))
+            verdict = UNVERIFIED if name in unread else FAILED
+            results.append(CheckResult(f"repository {name}", verdict, f"backup {backup.ref.backup_id}, whole", why))
     # From the first that holds it; but never from one whose manifest nobody of ours signed, where another one is.
     places = backup.repositories[:1] if backup.signed_by else backup.repositories
     repository = next(repository for repository in repositories if repository.name in places)
@@ -71,6 +74,10 @@ def choose(plan: DrillPlan, repositories: Sequence[Repository]) -> Found:
 
 def _named(catalogue: Catalogue, backup_id: str) -> Backup | None:
     for broken in catalogue.broken:
+        if broken.key.endswith(f"/{backup_id}.json") and isinstance(broken, Unread):
+            raise RepositoryError(
+                f"the manifest of backup {backup_id} could not be read: {broken.reason}", f"repository {broken.repository!r}"
+            )
         if broken.key.endswith(f"/{backup_id}.json"):
             raise ManifestError(f"the manifest of backup {backup_id} is broken: {broken.reason}", f"repository {broken.repository!r}")
     return next((backup for backup in catalogue.backups if backup.ref.backup_id == backup_id), None)

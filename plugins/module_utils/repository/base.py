@@ -131,13 +131,13 @@ class Repository(ABC):
             raise
 
     def read(self, key: str, limit_bytes: int = 64 * 1024 * 1024) -> bytes:
-        """A small object's bytes; raises `RepositoryError` when it is larger than `limit_bytes`."""
-        from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import RepositoryError
+        """A small object's bytes; raises `ObjectDamaged` when it is larger than `limit_bytes`."""
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ObjectDamaged
 
         with self.open(key) as stream:
             data = stream.read(limit_bytes + 1)
         if len(data) > limit_bytes:
-            raise RepositoryError(f"object {key!r} is larger than {limit_bytes} bytes", self.name)
+            raise ObjectDamaged(f"object {key!r} is larger than {limit_bytes} bytes", self.name)
         return data
 
     def __enter__(self) -> Repository:
