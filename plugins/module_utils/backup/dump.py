@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -64,8 +65,16 @@ class Outrun(Exception):
         self.staged = staged
 
 
-class _StagingFull(Exception):
-    """The disk of the staging directory is full; the snapshot is still held, and nothing was sent."""
+class _NotStaged(Exception):
+    """A directory is not to be had here, for a reason that a stream does not meet; the snapshot is still held, nothing was sent."""
+
+
+# What pg_dump says -> why that is a matter of the directory, and what to do about it.
+_OBSTACLES = {
+    r"No space left on device|[Dd]isk quota exceeded": ("the disk of the staging directory became full", "Name another staging_dir"),
+    r"out of shared memory": ("the server has no room for the locks of so many workers", "Raise max_locks_per_transaction, lower jobs"),
+    r"too many (?:clients|connections)|connection slots are reserved": ("the server has no connection left for a worker", "Lower jobs"),
+}
 
 
 def dump(
@@ -86,16 +95,10 @@ def dump(
         return _streamed(job, pg_dump, snapshot, writer, application_name, stops)
     try:
         return _staged(job, pg_dump, snapshot, writer, application_name, stops, stage)
-    except _StagingFull as full:
+    except _NotStaged as obstacle:
         shutil.rmtree(stage, ignore_errors=True)
-        if job.format != AUTO:
-            raise BackupGuardError(
-                f"the disk of the staging directory is full: {full}",
-                str(stage.parent.parent),
-                "Name another staging_dir, or format: custom.",
-            ) from None
         streamed = _streamed(job, pg_dump, snapshot, writer, application_name, stops)
-        return dataclasses.replace(streamed, note=f"streamed, since the disk of {stage.parent.parent} became full while staging")
+        return dataclasses.replace(streamed, note=f"streamed instead of staged in {stage.parent.parent}: {obstacle}")
 
 
 def _streamed(job: LogicalJob, pg_dump: PgDump, snapshot: Snapshot, writer: BackupWriter, application_name: str, stops: _Stops) -> Dumped:
@@ -123,8 +126,13 @@ def _staged(
             # Whatever it was that production changed: nothing was sent yet, so another try costs time only.
             if PgDump.was_outrun(program.stderr_tail):
                 raise Outrun(error, staged=True) from None
-            if "No space left on device" in program.stderr_tail:
-                raise _StagingFull(error.what) from None
+            for said, (what, next_step) in _OBSTACLES.items():
+                if re.search(said, program.stderr_tail):
+                    if job.format == AUTO:
+                        raise _NotStaged(what) from None
+                    raise BackupGuardError(
+                        f"{what}: {error.what}", str(stage.parent.parent), f"{next_step}, or set format: custom."
+                    ) from None
             raise
     check_staged(stage, PgRestore(pg_dump.major, pg_dump.path.parent).contents(stage))
 

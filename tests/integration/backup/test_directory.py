@@ -129,29 +129,37 @@ def test_a_dump_that_fails_leaves_nothing_staged(in_directory: Given, stage: Pat
     assert manifests_in(places["here"]) == []
 
 
-FILLING_PG_DUMP = """#!/bin/sh
+UNLUCKY_PG_DUMP = """#!/bin/sh
 case $1 in --version | --help) exec '{real}' "$@" ;; esac
 case "$*" in
-  *--format=directory*) echo 'pg_dump: error: could not write to file: No space left on device' >&2; exit 1 ;;
+  *--format=directory*) echo 'pg_dump: error: {words}' >&2; exit 1 ;;
 esac
 exec '{real}' "$@"
 """
 
 
-def test_a_disk_that_fills_up_costs_the_directory_and_not_the_backup(
-    given: Given, places: dict[str, Any], stage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("could not write to file: No space left on device", "disk of the staging directory became full"),
+        ("query failed: ERROR:  out of shared memory", "no room for the locks"),
+        ("connection to server failed: FATAL:  sorry, too many clients already", "no connection left"),
+    ],
+)
+def test_what_only_a_directory_meets_costs_the_directory_and_not_the_backup(
+    given: Given, places: dict[str, Any], stage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, reason: str
 ) -> None:
     options = given(staging_dir=str(stage))
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "pg_restore").symlink_to(Path(options["bin_dir"], "pg_restore"))
-    (programs / "pg_dump").write_text(FILLING_PG_DUMP.format(real=Path(options["bin_dir"], "pg_dump")))
+    (programs / "pg_dump").write_text(UNLUCKY_PG_DUMP.format(real=Path(options["bin_dir"], "pg_dump"), words=words))
     (programs / "pg_dump").chmod(0o755)
     monkeypatch.setattr(formats, "wants_directory", lambda *measures: True)
     result = run({**options, "bin_dir": str(programs)})
     assert result["format"] == "custom"
-    assert any("became full while staging" in warning for warning in result["warnings"])
-    with pytest.raises(BackupGuardError, match="staging directory is full"):
+    assert any("streamed instead of staged" in warning and reason in warning for warning in result["warnings"])
+    with pytest.raises(BackupGuardError, match=reason):
         run({**options, "bin_dir": str(programs), "format": "directory"})
     assert os.listdir(stage) == [".lock"]
     assert len(manifests_in(places["here"])) == 1
