@@ -59,6 +59,14 @@ options:
       - With it, or with O(all_databases), O(login_db) is only where the list of databases is asked for; V(postgres) when not given.
     type: list
     elements: raw
+  exec:
+    description:
+      - Run C(pg_dump) and C(pg_dumpall) inside the container that the server runs in, where they are of its own major version.
+      - A mapping of C(type) (V(docker), V(podman) or V(compose)), C(container) or, for Compose, C(service) with C(project_directory),
+        C(files) and C(project); C(user), who runs the programs inside; and C(port), the server's inside, V(5432) by default.
+      - The session that counts goes over the published port when O(login_host) is given, else through the same C(exec), for
+        which the container needs C(perl), C(python3) or C(socat). O(login_unix_socket) and O(bin_dir) are then directories inside.
+    type: dict
   all_databases:
     description:
       - All databases of the server, also those that were created since, but templates, those that take no connections, and a
@@ -270,12 +278,15 @@ format:
   sample: custom
 globals:
   description: The backup of roles and tablespaces, when it was asked for.
-  returned: when O(globals) is not V(false), except in check mode
+  returned: when O(globals) is not V(false)
   type: dict
   contains:
     changed:
-      description: Whether one was taken. A young one makes another one needless, as with databases.
+      description: Whether one was taken, or would be. A young one makes another one needless, as with databases.
       type: bool
+    problem:
+      description: Why it could not be taken. Only when it could not, and then the module fails.
+      type: str
     backup_id:
       description: The backup of kind C(globals), taken now or still young.
       type: str
@@ -387,6 +398,7 @@ def main() -> None:
             "system": {"type": "str", "required": True},
             "name": {"type": "str"},
             "databases": {"type": "list", "elements": "raw"},
+            "exec": {"type": "dict"},
             "all_databases": {"type": "bool", "default": False},
             "exclude_databases": {"type": "list", "elements": "str"},
             "unlisted": {"type": "str", "default": "warn", "choices": ["warn", "fail", "ignore"]},
