@@ -10,6 +10,7 @@ status 0 here, since gpg passes bytes that were never sealed on with it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, SealError
@@ -39,6 +40,7 @@ _CIPHER = ("--cipher-algo", "AES256", "--compress-algo", "none")  # zstd was the
 # As slow as the format allows: 65,011,712 bytes of SHA-512 per guess, and gpg need not ask an agent for a number.
 _S2K = ("--s2k-mode", "3", "--s2k-digest-algo", "SHA512", "--s2k-cipher-algo", "AES256", "--s2k-count", "65011712")
 _ONLY_ONE = "only one recipient: when its identity is lost, every backup is lost; add a second one, whose identity lies in a safe"
+_NO_SECRET_KEY, _CODE_BITS = 17, 0xFFFF  # GPG_ERR_NO_SECKEY; the rest of a number says which part of gpg it comes from
 _OTHER_COPY = "Use another repository's copy."
 SYMMETRIC_NOTE = (
     "sealed with a passphrase, which lies on the host that writes the backups: whoever takes that host over can open the old ones as well "
@@ -134,13 +136,15 @@ class _AnyOpener(Opener):
         words = {line.partition(" ")[0] for line in lines}
         if any("BAD_PASSPHRASE" in line for line in lines) or "Bad session key" in said:
             return WrongIdentity(f"the passphrase in {self.identity_file} does not open this backup", self.method, "Use its own one.")
-        if "DECRYPTION_KEY" not in words and "NO_SECKEY" in words and "No secret key" in said and "pkdecrypt_failed" not in said:
+        # 2.2 says NO_SECKEY only; 2.4 also that it could not decrypt for want of a key, and not since a session key was altered.
+        causes = {int(line.split()[2]) & _CODE_BITS for line in lines if re.match(r"ERROR pkdecrypt_failed \d+$", line)}
+        if "DECRYPTION_KEY" not in words and "No secret key" in said and causes <= {_NO_SECRET_KEY}:
             what = f"the identity in {self.identity_file} does not open this backup"
             return WrongIdentity(what, self.method, "Use the identity of one of its recipients.")
         if any(fault in said for fault in _OUR_OWN):
             return SealError(f"gpg could not open it: {complaint(said)}", self.method)
         why = complaint(said) or "it does not end as it should"
-        in_header = not words & {"DECRYPTION_KEY", "PLAINTEXT", "BEGIN_DECRYPTION"}
+        in_header = not words & {"DECRYPTION_KEY", "PLAINTEXT"}
         return DamagedSeal(f"the sealed backup is damaged or cut: {why}", self.method, _OTHER_COPY, in_header)
 
 
