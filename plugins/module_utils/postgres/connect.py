@@ -171,7 +171,7 @@ def open_connection(login: Login, *, application_name: str, autocommit: bool = T
     try:
         with database_errors(login.place):
             try:
-                # Client programs of this login have the same timeouts, and pg_dump lifts them with its third statement only.
+                # Client programs of this login have the same timeouts, which pg_dump lifts too late.
                 if _pin(connection) and login not in _PATIENCE:
                     _PATIENCE[login] = _patience(version_num)
             except library.Error as error:
