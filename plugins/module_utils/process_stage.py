@@ -99,7 +99,8 @@ class ProcessStage(Stage):
             # instead of every program at once.
             # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's
             self._process = subprocess.Popen(
-                self._command(), stdin=stdin if self.stdin is None else self.stdin, stdout=stdout, stderr=their_stderr, env=self.env, close_fds=True,
+                self._command(), stdin=stdin if self.stdin is None else self.stdin, stdout=stdout, stderr=their_stderr,
+                env=self.env, close_fds=True,
                 pass_fds=self.pass_fds, start_new_session=True, cwd=self.cwd, umask=self.umask,
                 user=self.user, group=self.group, extra_groups=self.extra_groups,
             )  # fmt: skip

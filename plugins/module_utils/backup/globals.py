@@ -19,6 +19,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils import compress,
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.instructions import globals_instructions
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.reach import client_conninfo, client_program
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import BackupWriter
 from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Catalogue
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
@@ -35,9 +36,8 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.globals
     steady,
 )
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest
-from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import FunctionStage, Pipeline, ProcessStage
+from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import FunctionStage, Pipeline
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import open_connection, server_facts
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.credentials import client_credentials
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDumpAll
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import named
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
@@ -135,7 +135,7 @@ def back_up_globals(job: LogicalJob, repositories: Sequence[Repository], progres
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(open_connection(job.login, application_name=f"lifeboat {ref.backup_id}"))
         server = server_facts(connection)
-        pg_dumpall = PgDumpAll(server.major, job.bin_dir)
+        pg_dumpall = PgDumpAll(server.major, job.bin_dir, job.inside)
         passwords = may_read_passwords(connection)
         writer = stack.enter_context(BackupWriter(ref, repositories, job.stall_timeout_seconds, job.volume_bytes, progress))
         before = read_globals(connection, passwords)
@@ -219,13 +219,12 @@ def _dump(job: LogicalJob, pg_dumpall: PgDumpAll, passwords: bool, script: _Scri
     # The program expands a name that looks like a conninfo, so a hostile one is given as what it is.
     database = str(conninfo.make_conninfo(dbname=job.login.dbname))
     argv = pg_dumpall.argv(
-        job.login.conninfo(application_name, options=_OPTIONS),
+        client_conninfo(job, application_name, options=_OPTIONS),
         database,
         passwords=passwords,
         lock_wait_timeout_seconds=job.lock_timeout_seconds,
     )
-    with client_credentials(job.login) as credentials:
-        program = ProcessStage("pg_dumpall", argv, env=credentials.env, pass_fds=credentials.pass_fds)
+    with client_program(job, "pg_dumpall", argv) as program:
         with Pipeline([program, script, compress.compressor(job.compression_level), job.sealer.stage()]) as sealed:
             writer.store(f"globals.sql{compress.SUFFIX}{job.sealer.suffix}", "dump", sealed)
 

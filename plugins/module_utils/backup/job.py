@@ -14,12 +14,14 @@ from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.guards import Limits
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.reach import Entered
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import DEFAULT_VOLUME_BYTES
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks import factory as check_factory
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.digest_plan import DigestPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import Login
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.inside import Inside
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.login import read_login
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository, validate
@@ -63,6 +65,8 @@ class LogicalJob:
     snapshot_budget_seconds: float | None = None
     xmin_age_limit: int | None = None
     digests: DigestPlan | None = None
+    exec: Inside | None = None
+    inside: Entered | None = None
 
     @classmethod
     def from_options(cls, given: Mapping[str, Any], default_db: str = "") -> LogicalJob:
@@ -79,6 +83,8 @@ class LogicalJob:
         signing_key = _path(given, "signing_key")
         if signing_key is not None:
             check_signing_key(str(signing_key))
+        within = options.mapping(given, "exec", _WHERE, None)
+        inside = None if not within else Inside.from_options(within)
         return cls(
             system=options.text(given, "system", _WHERE),
             name=options.text(given, "name", _WHERE, login.dbname),
@@ -97,10 +103,11 @@ class LogicalJob:
             lock_dir=_path(given, "lock_dir"),
             signing_key=signing_key,
             application_version=options.text(given, "application_version", _WHERE, ""),
-            format=options.choice(given, "format", _WHERE, ("auto", "custom", "directory"), "auto"),
+            format=_format(given, inside),
             jobs=options.integer(given, "jobs", _WHERE, 2, minimum=1, maximum=64),
             staging_dir=_absolute(given, "staging_dir"),
             statistics=options.boolean(given, "statistics", _WHERE, False),
+            exec=inside,
             limits=Limits.from_options(options.mapping(given, "limits", _WHERE, None)),
             accept_deviation=options.boolean(given, "accept_deviation", _WHERE, False),
             snapshot_budget_seconds=options.duration_seconds(given, "snapshot_budget", _WHERE, None, minimum=1),
@@ -131,6 +138,15 @@ def _absolute(given: Mapping[str, Any], key: str) -> Path | None:
     if path is not None and not path.is_absolute():
         raise ConfigurationError(f"{key}: expected an absolute path, found {str(path)!r}", _WHERE)
     return path
+
+
+def _format(given: Mapping[str, Any], inside: Inside | None) -> str:
+    asked: str = options.choice(given, "format", _WHERE, ("auto", "custom", "directory"), "auto")
+    if inside is None:
+        return asked
+    if asked == "directory":
+        raise ConfigurationError("format directory needs pg_dump on this host", "exec", "With exec a dump is streamed: leave out format.")
+    return "custom"
 
 
 def _path(given: Mapping[str, Any], key: str) -> Path | None:

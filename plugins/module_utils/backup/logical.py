@@ -23,6 +23,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.formats i
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.guards import Figures, Judgement, history_of, judge, keep_or_raise
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.instructions import logical_instructions
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.reach import end_leftovers
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.staging import default_staging_dir, staging
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import BackupWriter, Delivery
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import RepositoryError
@@ -94,8 +95,9 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
         connection = stack.enter_context(open_connection(job.login, application_name=application_name))
         refuse_pooler(connection, job.login)
         facts = server_facts(connection)
-        pg_dump = PgDump(facts.major, job.bin_dir)
+        pg_dump = PgDump(facts.major, job.bin_dir, job.inside)
         stack.enter_context(advisory_lock(connection, job.system, KIND, job.name))
+        end_leftovers(job)
         choice = choose_format(job, connection, pg_dump)
         lacking = list(_lacking(job, connection, pg_dump))
         stage = None

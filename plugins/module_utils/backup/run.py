@@ -14,6 +14,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.globals i
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.logical import KIND, back_up, result_of
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.reach import reached
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.several import LOOK_IN, Choice, back_up_several
 from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Catalogue
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
@@ -37,6 +38,7 @@ def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[
     job = LogicalJob.from_options(given, "" if choice is None else LOOK_IN)
     with contextlib.ExitStack() as stack:
         repositories = [stack.enter_context(repository) for repository in job.open_repositories()]
+        job = stack.enter_context(reached(job))
 
         def back_up_one(one: LogicalJob) -> dict[str, Any]:
             return _back_up_when_due(one, repositories, check_mode, progress)
@@ -87,7 +89,7 @@ def _rehearse(job: LogicalJob) -> Iterator[str]:
     """What a run needs before it begins, for check mode: raises what the run would raise."""
     with open_connection(job.login, application_name="lifeboat check") as connection:
         refuse_pooler(connection, job.login)
-        pg_dump = PgDump(server_facts(connection).major, job.bin_dir)
+        pg_dump = PgDump(server_facts(connection).major, job.bin_dir, job.inside)
         choice = choose_format(job, connection, pg_dump)
     compress.compressor(job.compression_level)
     yield from job.sealer.notes

@@ -143,9 +143,10 @@ def _is_pattern(name: str) -> bool:
 def _judged(choice: Choice, selection: Selection, results: dict[str, dict[str, Any]], system: str) -> dict[str, Any]:
     failed = [f"{name}: {result['msg']}" for name, result in results.items() if result["failed"]]
     failed += [f"{pattern}: this pattern matches no database of the server." for pattern in selection.unmatched]
-    result = {
+    warnings = list(_warnings(results))
+    result: dict[str, Any] = {
         "changed": any(one["changed"] for one in results.values()),
-        "warnings": list(_warnings(results)),
+        "warnings": warnings,
         "databases": results,
         "left_out": dict(selection.left_out),
         "unlisted": list(selection.unlisted),
@@ -156,7 +157,7 @@ def _judged(choice: Choice, selection: Selection, results: dict[str, dict[str, A
         if choice.unlisted == "fail":
             failed.append(said)
         else:
-            result["warnings"].append(said)
+            warnings.append(said)
     if failed:
         count = sum(one["failed"] for one in results.values())
         what = f"{count} of {many(len(results), 'database')} of system {system} not backed up"

@@ -12,12 +12,24 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, MissingTool, RestoreError
 
-__all__ = ["SAFE_MINORS", "ArchiveListing", "Initdb", "PgDump", "PgDumpAll", "PgRestore", "PostgresServer", "Program", "Psql", "find_program"]
+__all__ = [
+    "SAFE_MINORS",
+    "ArchiveListing",
+    "Initdb",
+    "PgDump",
+    "PgDumpAll",
+    "PgRestore",
+    "PostgresServer",
+    "Program",
+    "Psql",
+    "find_program",
+]
 
 _DIRECTORIES = (
     "/usr/lib/postgresql/{}/bin",
@@ -64,15 +76,24 @@ def find_program(name: str, major: int, bin_dir: str | os.PathLike[str] | None =
     )
 
 
+class Elsewhere(Protocol):
+    """Another place than this host where programs are (a container): where a program lies there, and what a command writes."""
+
+    def find(self, name: str, major: int) -> str: ...
+
+    def output(self, argv: list[str]) -> str: ...
+
+
 class Program:
     """One program of one major version; `version` is "18.6", `warnings` what the operator should know about it."""
 
     name = ""
 
-    def __init__(self, major: int, bin_dir: str | os.PathLike[str] | None = None) -> None:
-        self.path = find_program(self.name, major, bin_dir)
+    def __init__(self, major: int, bin_dir: str | os.PathLike[str] | None = None, inside: Elsewhere | None = None) -> None:
+        self._run = _run if inside is None else inside.output
+        self.path = find_program(self.name, major, bin_dir) if inside is None else Path(inside.find(self.name, major))
         self.major = major
-        found = _version_of(self.path)
+        found = _version_of(self.path, self._run)
         self.minor = found[1] if found else None
         self.version = _dotted((major, self.minor))
         self._help: str | None = None
@@ -88,7 +109,7 @@ class Program:
     def knows(self, option: str) -> bool:
         """Whether this build's `--help` lists the option."""
         if self._help is None:
-            self._help = _run([str(self.path), "--help"])
+            self._help = self._run([str(self.path), "--help"])
         return re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", self._help) is not None
 
 
@@ -281,10 +302,10 @@ class PostgresServer(Program):
         return argv
 
 
-def _version_of(program: Path) -> tuple[int, int | None] | None:
+def _version_of(program: Path, run: Callable[[list[str]], str] | None = None) -> tuple[int, int | None] | None:
     """Major and minor ("19beta1" has no minor), or None when it does not say."""
     try:
-        said = _run([str(program), "--version"])
+        said = (run or _run)([str(program), "--version"])
     except MissingTool:
         return None
     match = re.search(r"\s(\d+)(?:\.(\d+))?", said)
