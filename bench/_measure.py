@@ -27,12 +27,16 @@ SAMPLE_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Figures:
-    """One run: wall and CPU seconds, peak memory of the tree and largest sum of files in its directory, in bytes."""
+    """One run: wall and CPU seconds, peak memory of the tree and largest sum of files in its directory, in bytes.
+
+    `cpu_by` says where the CPU seconds went: by program of the tree, sampled, and by server that was named.
+    """
 
     wall_seconds: float
     cpu_seconds: float
     memory_bytes: int
     staged_bytes: int
+    cpu_by: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,14 @@ class Bar:
         return self.ratio <= self.limit
 
 
-def run(argv: Sequence[str], directory: Path, env: Mapping[str, str] | None = None) -> Figures:
-    """Run a command to its end in `directory`, which is its TMPDIR too; raises when it fails."""
+def run(argv: Sequence[str], directory: Path, env: Mapping[str, str] | None = None, servers: Mapping[str, int] | None = None) -> Figures:
+    """Run a command to its end in `directory`, which is its TMPDIR too; raises when it fails.
+
+    `servers` are names and process ids of those that work for it, so that `cpu_by` can say how much.
+    """
     environment = {**os.environ, "TMPDIR": str(directory), **(env or {})}
     peak = _Peak(directory)
+    before = {name: _server_seconds(pid) for name, pid in (servers or {}).items()}
     started = time.monotonic()
     with subprocess.Popen(argv, cwd=directory, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         watcher = threading.Thread(target=peak.watch, args=(process.pid,), daemon=True)
@@ -65,7 +73,9 @@ def run(argv: Sequence[str], directory: Path, env: Mapping[str, str] | None = No
     watcher.join()
     if process.returncode != 0:
         raise SystemExit(f"{argv[0]} failed with {process.returncode}:\n{output.decode(errors='replace')[-2000:]}")
-    return Figures(wall, usage.ru_utime + usage.ru_stime, peak.memory_bytes, peak.staged_bytes)
+    cpu_by = peak.cpu_by()
+    cpu_by.update({name: _server_seconds(pid) - before[name] for name, pid in (servers or {}).items()})
+    return Figures(wall, usage.ru_utime + usage.ru_stime, peak.memory_bytes, peak.staged_bytes, cpu_by)
 
 
 def alternate(commands: Mapping[str, Callable[[], Figures]], runs: int, say: Callable[[str], None]) -> dict[str, Figures]:
@@ -90,6 +100,12 @@ def report(bench: str, runs: int, results: Mapping[str, Mapping[str, Figures]], 
                 f"  {name:28} {median.wall_seconds:8.2f} {median.cpu_seconds:8.2f}"
                 f" {median.memory_bytes / 1e6:10.0f} {median.staged_bytes / 1e6:10.1f}"
             )
+    for title, figures in results.items():
+        if any(bar.name.startswith(title) and not bar.holds for bar in bars):
+            print(f"\n{title}: where the CPU seconds go")
+            for name, median in figures.items():
+                shares = sorted(median.cpu_by.items(), key=lambda item: -item[1])
+                print(f"  {name:28} " + ", ".join(f"{program} {seconds:.1f}" for program, seconds in shares if seconds >= 0.05))
     print()
     for bar in bars:
         print(f"  {'holds ' if bar.holds else 'MISSED'} {bar.name}: {bar.ratio:.2f} (at most {bar.limit:g})")
@@ -121,13 +137,24 @@ class _Peak:
         self.directory = directory
         self.memory_bytes = 0
         self.staged_bytes = 0
+        self._cpu: dict[tuple[int, str], float] = {}
         self.stop = threading.Event()
 
     def watch(self, root: int) -> None:
         while not self.stop.is_set():
-            self.memory_bytes = max(self.memory_bytes, sum(map(_memory_bytes, _tree(root))))
+            tree = _tree(root)
+            self.memory_bytes = max(self.memory_bytes, sum(map(_memory_bytes, tree)))
+            for pid in tree:
+                if times := _times(pid):
+                    self._cpu[pid, times[0]] = times[1]
             self.staged_bytes = max(self.staged_bytes, _directory_bytes(self.directory))
             self.stop.wait(SAMPLE_SECONDS)
+
+    def cpu_by(self) -> dict[str, float]:
+        total: dict[str, float] = {}
+        for (_pid, name), seconds in self._cpu.items():
+            total[name] = total.get(name, 0.0) + seconds
+        return total
 
 
 def _tree(root: int) -> list[int]:
@@ -139,6 +166,24 @@ def _tree(root: int) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def _times(pid: int) -> tuple[str, float, float] | None:
+    """A process's program, its own CPU seconds, and those of the children that it has seen end."""
+    try:
+        name, _closing, rest = Path(f"/proc/{pid}/stat").read_text(errors="replace").partition("(")[2].rpartition(")")
+    except OSError:
+        return None
+    fields = rest.split()
+    ticks = os.sysconf("SC_CLK_TCK")
+    return name, (int(fields[11]) + int(fields[12])) / ticks, (int(fields[13]) + int(fields[14])) / ticks
+
+
+def _server_seconds(pid: int) -> float:
+    """CPU seconds of a server and of all it ever started."""
+    times = _times(pid)
+    own = times[1] + times[2] if times else 0.0
+    return own + sum(child[1] + child[2] for other in _tree(pid)[1:] if (child := _times(other)))
 
 
 def _memory_bytes(pid: int) -> int:
@@ -168,4 +213,8 @@ def _median(values: Sequence[Figures]) -> Figures:
         statistics.median(value.cpu_seconds for value in values),
         int(statistics.median(value.memory_bytes for value in values)),
         int(statistics.median(value.staged_bytes for value in values)),
+        {
+            name: statistics.median(value.cpu_by.get(name, 0.0) for value in values)
+            for name in dict.fromkeys(name for value in values for name in value.cpu_by)
+        },
     )
