@@ -69,7 +69,7 @@ def given(standby: Standby, places: dict[str, Any], tmp_path: Path) -> dict[str,
 
 
 def test_a_standby_that_may_cancel_a_dump_is_refused_in_one_sentence(given: dict[str, Any], places: dict[str, Any]) -> None:
-    with pytest.raises(DatabaseError, match=r"standby that may cancel a dump at any time.*hot_standby_feedback = on.*log in to the primary"):
+    with pytest.raises(DatabaseError, match=r"standby that may cancel a dump.*hot_standby_feedback = on.*log in to the primary"):
         run(given)
     assert manifests_in(places["here"]) == []
 
