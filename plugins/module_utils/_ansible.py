@@ -96,7 +96,7 @@ def _libraries(argument_spec: Mapping[str, Any], params: Mapping[str, Any]) -> l
     opens = "identity_file" in argument_spec and any(key == "key_file" for key, _value in _leaves(params.get("checks")))
     wanted = {
         "psycopg": "login_db" in argument_spec or "checks" in argument_spec,
-        "boto3": ("type", "s3") in _leaves({word: params.get(word) for word in _PLACES}),
+        "botocore": ("type", "s3") in _leaves({word: params.get(word) for word in _PLACES}),
         "jmespath": bool(params.get("query")) or any(key == "jmespath" for key, _value in _leaves(params.get("checks"))),
         "cryptography": bool(params.get("signing_key") or params.get("verify_keys") or opens),
     }
