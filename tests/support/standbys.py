@@ -43,7 +43,10 @@ class Standby(Server):
     def catch_up(self) -> None:
         """Wait until all that the primary has done until now is replayed."""
         with self.primary.connect() as primary, self.connect() as connection:
-            row = primary.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+            # The primary writes lazily (synchronous_commit is off in tests): a commit that waits brings everything before it.
+            primary.execute("SET synchronous_commit = on")
+            primary.execute("SELECT pg_logical_emit_message(true, 'test', 'all until here')")
+            row = primary.execute("SELECT pg_current_wal_flush_lsn()::text").fetchone()
             assert row is not None
             query = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
             eventually(lambda: connection.execute(query, row).fetchone() == (True,), "the standby has caught up")
