@@ -8,6 +8,7 @@ that they need (`image_root`). Docker gets a daemon of the tests' own, apart fro
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import os
@@ -34,7 +35,8 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:BIN
 export PGDATA=/var/lib/pg LC_ALL=C
 mkdir -p /var/run/postgresql "$PGDATA" && chown 70:70 /var/run/postgresql "$PGDATA"
 as='setpriv --reuid=70 --regid=70 --clear-groups'
-$as initdb -D "$PGDATA" -U postgres -E UTF8 --locale=C --no-sync --auth-local=${LOCAL_AUTH:-trust} --auth-host=${LOCAL_AUTH:-trust} --pwfile=/pw >/dev/null
+auth=${LOCAL_AUTH:-trust}
+$as initdb -D "$PGDATA" -U postgres -E UTF8 --locale=C --no-sync --auth-local=$auth --auth-host=$auth --pwfile=/pw >/dev/null
 exec $as postgres -D "$PGDATA" -c fsync=off -c listen_addresses=127.0.0.1 -c unix_socket_directories=/var/run/postgresql
 """
 PASSWORD = "in:side\\ s3cret"
@@ -44,6 +46,7 @@ PASSWORD = "in:side\\ s3cret"
 def image_tar() -> Path:
     """The image's root as a tar, made once for this process's tests."""
     work = Path(tempfile.mkdtemp(prefix="lb-image-", dir="/var/tmp"))
+    atexit.register(shutil.rmtree, work, ignore_errors=True)
     root = work / "root"
     root.mkdir()
     directory = server_directory(MAJOR)
@@ -116,21 +119,22 @@ def podman_container(*options: str) -> Iterator[Container]:
     """A server under podman without a network, in an image that is made when the first asks for it."""
     environment = {**os.environ, "CONTAINERS_CONF": str(CONTAINERS_CONF)}
     name = f"lb-reach-{secrets.token_hex(4)}"
+    image = f"localhost/{name}"  # its own, which nobody removes from under another run
 
     def podman(*argv: str) -> str:
         done = subprocess.run(["podman", *argv], capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    podman("import", "--quiet", *_change(), str(image_tar()), IMAGE)
+    podman("import", "--quiet", *_change(), str(image_tar()), image)
     try:
-        podman("run", "--detach", "--network", "none", "--name", name, *options, IMAGE)
+        podman("run", "--detach", "--network", "none", "--name", name, *options, image)
         found = Container({"type": "podman", "container": name}, ["podman", "exec", "--interactive", name], environment)
         found.wait()
         yield found
     finally:
         subprocess.run(["podman", "rm", "--force", "--time", "0", name], capture_output=True, env=environment)
-        subprocess.run(["podman", "rmi", "--force", IMAGE], capture_output=True, env=environment)
+        subprocess.run(["podman", "rmi", "--force", image], capture_output=True, env=environment)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@
 
 A need is a word or `kind:name`: `program:age`, `postgresql:15` (a server's binaries of that major version), `store:versitygw`
 (a program that plays an S3 store), `library:moto`, `root`, `userns` (an ordinary user may make namespaces), `netns` (this
-user can make a network without a way out).
+user can make a network without a way out), `compose` (a Docker daemon can be started, and the plugin is there).
 
 A test says `@pytest.mark.needs("program:age", "postgresql:15")`; a fixture that finds out later calls `require(…)`. Either
 way the test counts as "could not run", by name, in the last line of `bin/test`; with CI=true it fails (tests/conftest.py).
@@ -100,6 +100,13 @@ def _netns(_name: str) -> str:
     return "" if _succeeds(command) else "this machine cannot make a network without a way out"
 
 
+def _compose(_name: str) -> str:
+    missing = [name for name in ("docker", "dockerd", "containerd") if not find_program(name)]
+    if missing:
+        return f"Docker is missing ({', '.join(missing)})"
+    return "" if _succeeds(["docker", "compose", "version"]) else "the plugin of Docker Compose is missing (.ci/run installs it)"
+
+
 def _succeeds(command: list[str]) -> bool:
     try:
         return subprocess.run(command, capture_output=True, cwd="/", timeout=20).returncode == 0
@@ -115,5 +122,6 @@ FINDERS = {
     "root": _root,
     "userns": _userns,
     "netns": _netns,
+    "compose": _compose,
 }
 NAMED = ("program", "postgresql", "store", "library")

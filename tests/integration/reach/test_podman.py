@@ -107,7 +107,8 @@ def test_what_an_earlier_run_left_is_ended_by_the_next(way: Asked, container: Co
 
     name = reach._mark(LogicalJob.from_options(given))
     left = subprocess.Popen(
-        [*container.prefix, "env", f"PGPASSWORD={PASSWORD}", f"PGAPPNAME={name} 1", "psql", "-U", "postgres", "-h", "/var/run/postgresql", "-c", "SELECT pg_sleep(600)"],
+        [*container.prefix, "env", f"PGPASSWORD={PASSWORD}", f"PGAPPNAME={name} 1", "psql",
+         "-U", "postgres", "-h", "/var/run/postgresql", "-c", "SELECT pg_sleep(600)"],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=container.environment,
     )  # fmt: skip
     try:
