@@ -204,7 +204,7 @@ def _subscription(since: int, before: int, *parts: Mapping[str, str]) -> Kind:
         f"pg_subscription o WHERE {OWN_SUBSCRIPTION}",
         "format('%I', o.subname)",
         {label: text for some in parts for label, text in some.items()},
-        version="o.xmin",
+        version="o.oid",  # its xmin nobody but a superuser may read
         commented=("pg_subscription", "o.oid"),
         since=since,
         before=before,
