@@ -83,6 +83,8 @@ def image_tar() -> Path:
     (root / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\npostgres:x:70:70::/:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\npostgres:x:70:\n")
     (root / "pw").write_text(PASSWORD)
+    (root / "pgpass").write_text("*:*:*:*:{}\n".format(PASSWORD.replace("\\", "\\\\").replace(":", "\\:")))
+    (root / "pgpass").chmod(0o600)
     (root / "start").write_text(START.replace("BIN", str(directory)))
     (root / "start").chmod(0o755)
     target = work / "image.tar"
@@ -104,7 +106,7 @@ class Container:
 
     def psql(self, statement: str, dbname: str = "postgres") -> str:
         return self.run(
-            "env", f"PGPASSWORD={PASSWORD}", "psql", "-U", "postgres", "-h", "/var/run/postgresql", "-d", dbname, "-XAtc", statement
+            "env", "PGPASSFILE=/pgpass", "psql", "-U", "postgres", "-h", "/var/run/postgresql", "-d", dbname, "-XAtc", statement
         ).strip()
 
     def wait(self) -> None:

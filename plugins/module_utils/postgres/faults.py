@@ -100,8 +100,10 @@ _RULES: tuple[tuple[str, str, str], ...] = (
         "Run as a user that may enter the socket's directory, or use login_host.",
     ),
     (
-        r"No such file or directory|Connection refused|server closed the connection unexpectedly|"
-        r"Is the server running|No route to host|Network is unreachable",
+        (
+            r"No such file or directory|Connection refused|server closed the connection unexpectedly|"
+            r"Is the server running|No route to host|Network is unreachable"
+        ),
         "no server answers there",
         "Check login_host, login_port and login_unix_socket, and that PostgreSQL runs.",
     ),

@@ -55,7 +55,8 @@ def test_through_the_module(project: tuple[Container, Container], asked: Asked, 
 
 
 def test_a_run_that_is_killed_ends_pg_dump_inside_and_harms_nobody(project: tuple[Container, Container], asked: Asked) -> None:
-    inside = project[0]
+    inside, quick = project
+    quick.psql("CREATE TABLE big AS SELECT md5(n::text) || md5((n + 1)::text) AS t FROM generate_series(1, 900000) n", "shop")
     given = asked(exec=inside.exec, login_db="shop", globals="false", compression_level=19)
     process = subprocess.Popen([sys.executable, "-c", RUN], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     assert process.stdin is not None
@@ -63,14 +64,15 @@ def test_a_run_that_is_killed_ends_pg_dump_inside_and_harms_nobody(project: tupl
     process.stdin.close()
     running = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat%'"
     try:
-        eventually(lambda: inside.psql(running.replace("lifeboat", "lifeboat inside")) == "1", "pg_dump runs inside")
+        eventually(lambda: quick.psql(running.replace("lifeboat", "lifeboat inside")) == "1", "pg_dump runs inside", 60)
         process.send_signal(signal.SIGKILL)
         process.wait(30)
-        eventually(lambda: inside.psql(running) == "0", "all sessions inside have ended")
+        eventually(lambda: quick.psql(running) == "0", "all sessions inside have ended", 60)
     finally:
         process.kill()
         process.wait()
-    assert inside.psql("SELECT count(*) FROM canary") == "1", "the server inside has crashed"
+        quick.psql("DROP TABLE big", "shop")
+    assert quick.psql("SELECT count(*) FROM canary") == "1", "the server inside has crashed"
 
 
 @pytest.mark.parametrize(

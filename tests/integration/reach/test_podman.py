@@ -78,7 +78,7 @@ def test_a_killed_run_ends_pg_dump_inside(how: signal.Signals, way: Asked, conta
     assert process.stdin is not None
     given["compression_level"] = 19
     container.psql(
-        "DROP TABLE IF EXISTS big; CREATE TABLE big AS SELECT md5(n::text) || md5((n+1)::text) AS t FROM generate_series(1, 600000) n",
+        "DROP TABLE IF EXISTS big; CREATE TABLE big AS SELECT md5(n::text) || md5((n+1)::text) AS t FROM generate_series(1, 900000) n",
         "shop",
     )
     process.stdin.write(json.dumps(given).encode())
@@ -86,10 +86,10 @@ def test_a_killed_run_ends_pg_dump_inside(how: signal.Signals, way: Asked, conta
     mine = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat%'"
     inner = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat inside%'"
     try:
-        eventually(lambda: container.psql(inner) == "1", "pg_dump runs inside")
+        eventually(lambda: container.psql(inner) == "1", "pg_dump runs inside", 60)
         os.kill(process.pid, how)
         process.wait(30)
-        eventually(lambda: container.psql(mine) == "0", "all sessions inside have ended")
+        eventually(lambda: container.psql(mine) == "0", "all sessions inside have ended", 60)
     finally:
         process.kill()
         process.wait()
@@ -107,7 +107,7 @@ def test_what_an_earlier_run_left_is_ended_by_the_next(way: Asked, container: Co
 
     name = reach._mark(LogicalJob.from_options(given))
     left = subprocess.Popen(
-        [*container.prefix, "env", f"PGPASSWORD={PASSWORD}", f"PGAPPNAME={name} 1", "psql",
+        [*container.prefix, "env", "PGPASSFILE=/pgpass", f"PGAPPNAME={name} 1", "psql",
          "-U", "postgres", "-h", "/var/run/postgresql", "-c", "SELECT pg_sleep(600)"],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=container.environment,
     )  # fmt: skip
