@@ -15,13 +15,14 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.drill_history im
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.inspection import LEVELS, inspect
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import KINDS
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest_cache import cache_in
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
 
 __all__ = ["list_backups"]
 
-KEYS = ("system", "kind", "name", "repositories", "query", "verify", "verify_newest", "verify_keys", "report_repository")
+KEYS = ("system", "kind", "name", "repositories", "query", "verify", "verify_newest", "verify_keys", "report_repository", "cache_dir")
 
 
 def list_backups(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def list_backups(given: Mapping[str, Any]) -> dict[str, Any]:
     query = options.text(given, "query", where, None)
     specs = options.mapping(given, "repositories", where)
     report_spec = options.mapping(given, "report_repository", where, None)
+    cache_dir = options.text(given, "cache_dir", where, None)
     if not specs:
         raise ConfigurationError("repositories is empty", where)
     if name is not None and kind is None:
@@ -44,9 +46,10 @@ def list_backups(given: Mapping[str, Any]) -> dict[str, Any]:
     if query is not None:
         expression.check(query, where)  # a mistake shows before everything is listed and read
 
+    cache = cache_in(cache_dir)
     with contextlib.ExitStack() as stack:
         repositories = [stack.enter_context(open_repository(title, spec, read_only=True)) for title, spec in specs.items()]
-        catalogue = Catalogue.load(repositories, system, kind, name, keys)
+        catalogue = Catalogue.load(repositories, system, kind, name, keys, cache)
         closer = inspect(_newest_of_each(catalogue.backups, count), repositories, level)
         catalogue.replace_backups(closer)
         broken = catalogue.broken

@@ -10,7 +10,8 @@ lies in the others.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Union
@@ -26,15 +27,16 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
 )
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest_cache import CachedManifests, ManifestCache
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import ObjectInfo, Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import parse_public_keys, verify
-from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
+from ansible_collections.lifeboat.postgres.plugins.module_utils.stored_manifest import LIMIT_BYTES, StoredManifest, Summary
+from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import moment
 
 __all__ = ["Backup", "Broken", "Catalogue", "Unread"]
 
 READERS = 8
 """Manifests read at a time: each is one small object, so a distant store is a matter of waiting, not of bytes."""
-MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,12 @@ class Backup:
     `repositories` are those in which its manifest lies. `absent` maps a repository for which it was meant to the reason
     that its manifest itself gives. `problems` are faults: with one of them the backup is not good. `verified` says how
     far it was looked at: none (manifests), sizes, digests. `signed_by` is the fingerprint of the allowed key that signed, or "".
+    `manifest` is the whole document, made anew each time it is asked for.
     """
 
-    manifest: Manifest
+    ref: BackupRef
+    summary: Summary
+    read_manifest: Callable[[], Manifest]
     repositories: tuple[str, ...]
     absent: Mapping[str, str]
     problems: tuple[str, ...] = ()
@@ -68,8 +73,8 @@ class Backup:
     signed_by: str = ""
 
     @property
-    def ref(self) -> BackupRef:
-        return self.manifest.ref
+    def manifest(self) -> Manifest:
+        return self.read_manifest()
 
     @property
     def good(self) -> bool:
@@ -78,7 +83,8 @@ class Backup:
 
     def age_seconds(self, now: dt.datetime) -> float:
         """How far the state it holds lies back; negative when a clock went wrong."""
-        return (now - self.manifest.snapshot_at).total_seconds()
+        snapshot_at: dt.datetime = moment(self.summary.snapshot_at)
+        return (now - snapshot_at).total_seconds()
 
     def with_problems(self, problems: Iterable[str], verified: str) -> Backup:
         """The same backup, looked at more closely."""
@@ -86,19 +92,18 @@ class Backup:
 
     def to_document(self, now: dt.datetime, newest: bool) -> dict[str, Any]:
         """For results and JMESPath: plain JSON data."""
-        manifest = self.manifest
         return {
-            "backup_id": manifest.backup_id,
-            "kind": manifest.kind,
-            "name": manifest.name,
-            "snapshot_at": format_moment(manifest.snapshot_at),
-            "finished_at": format_moment(manifest.finished_at),
+            "backup_id": self.ref.backup_id,
+            "kind": self.ref.kind,
+            "name": self.ref.name,
+            "snapshot_at": self.summary.snapshot_at,
+            "finished_at": self.summary.finished_at,
             "age_seconds": round(self.age_seconds(now), 3),
-            "size_bytes": manifest.size_bytes,
-            "server_version": manifest.server_version,
-            "signed": bool(manifest.signature),
+            "size_bytes": self.summary.size_bytes,
+            "server_version": self.summary.server_version,
+            "signed": self.summary.signed,
             "signed_by": self.signed_by,
-            "encryption": manifest.encryption,
+            "encryption": self.summary.encryption,
             "repositories": list(self.repositories),
             "absent": dict(self.absent),
             "good": self.good,
@@ -109,7 +114,7 @@ class Backup:
         }
 
 
-_Answer = Union[Manifest, Broken, None]
+_Answer = Union[StoredManifest, Broken, None]
 
 
 class Catalogue:
@@ -122,7 +127,11 @@ class Catalogue:
         listed: Iterable[str],
         unreachable: Mapping[str, str],
         verify_keys: Sequence[str],
+        infos: Mapping[tuple[BackupRef, str], ObjectInfo],
+        caches: Mapping[str, CachedManifests],
+        prefix: str,
     ) -> None:
+        self._infos, self._caches, self._prefix = infos, caches, prefix
         self._places = places
         self._listed = set(listed)
         self._strays = list(strays)
@@ -140,8 +149,9 @@ class Catalogue:
         kind: str | None = None,
         name: str | None = None,
         verify_keys: Sequence[str] = (),
+        cache: ManifestCache | None = None,
     ) -> Catalogue:
-        """List the manifests in every repository.
+        """List the manifests in every repository. What `cache` knows is not read again.
 
         `verify_keys` are lines of public key files: with them, a backup whose manifest none of them signed is not good.
         Raises `RepositoryError` when not one repository can be listed, `ConfigurationError` for an unusable key.
@@ -151,28 +161,34 @@ class Catalogue:
         places: dict[BackupRef, list[Repository]] = {}
         strays: list[Broken] = []
         unreachable: dict[str, str] = {}
+        infos: dict[tuple[BackupRef, str], ObjectInfo] = {}
+        prefix = layout.manifests_prefix(system, kind, name)
         with ThreadPoolExecutor(max_workers=max(len(repositories), 1)) as pool:
-            listings = pool.map(lambda repository: _listing(repository, layout.manifests_prefix(system, kind, name)), repositories)
+            listings = pool.map(lambda repository: _listing(repository, prefix), repositories)
             for repository, listing in zip(repositories, listings):
                 if isinstance(listing, RepositoryError):
                     unreachable[repository.name] = str(listing)
                     continue
-                for key in listing:
+                for info in listing:
+                    key = info.key
                     ref = layout.parse_manifest_key(key)
                     if ref is None or layout.manifest_key(ref) != key:
                         strays.append(Broken(repository.name, key, "this is not a manifest's name; it was put there by something else"))
                     else:
                         places.setdefault(ref, []).append(repository)
+                        infos[ref, repository.name] = info
         if unreachable and len(unreachable) == len(repositories):
             raise RepositoryError("no repository can be listed", "; ".join(unreachable.values()), "Nothing is known about backups.")
         listed = {repository.name for repository in repositories} - set(unreachable)
-        return cls(places, strays, listed, unreachable, verify_keys)
+        caches = {} if cache is None else {place.name: cache.open(place, system) for place in repositories if place.name in listed}
+        return cls(places, strays, listed, unreachable, verify_keys, infos, caches, prefix)
 
     @property
     def backups(self) -> list[Backup]:
         """Every backup with a readable manifest, newest first; reads what was not read before."""
         if self._backups is None:
             self._read(self._newest_first())
+            self._remember()
             judged = (self._judge(ref) for ref in self._newest_first())
             self._backups = [backup for backup in judged if backup is not None]
         return self._backups
@@ -245,11 +261,40 @@ class Catalogue:
     def _read(self, refs: Sequence[BackupRef]) -> None:
         """Read the manifests of these backups wherever they lie, several at a time, each only once."""
         pairs = [(ref, place) for ref in refs for place in self._places[ref] if (ref, place.name) not in self._answers]
+        for ref, place in pairs:
+            cached = self._caches[place.name].get(self._infos[ref, place.name]) if place.name in self._caches else None
+            if cached is not None:
+                self._answers[ref, place.name] = cached
+        pairs = [pair for pair in pairs if (pair[0], pair[1].name) not in self._answers]
         if not pairs:
             return
         with ThreadPoolExecutor(max_workers=min(READERS, len(pairs))) as pool:
             for (ref, place), answer in zip(pairs, pool.map(lambda pair: _manifest(*pair), pairs)):
                 self._answers[ref, place.name] = answer
+
+    def _remember(self) -> None:
+        """Leave what was read to the next run."""
+        for name, cached in self._caches.items():
+            known = {
+                self._infos[ref, place]: answer
+                for (ref, place), answer in self._answers.items()
+                if place == name and isinstance(answer, StoredManifest)
+            }
+            cached.save(self._prefix, known)
+
+    def _whole(self, ref: BackupRef, name: str) -> Manifest:
+        """The whole manifest in this repository; a damaged entry of the cache is read again. Raises `ManifestError`."""
+        answer = self._answers[ref, name]
+        if isinstance(answer, StoredManifest):
+            try:
+                return answer.manifest()
+            except ValueError:
+                place = next(place for place in self._places[ref] if place.name == name)
+                self._answers[ref, name] = answer = _manifest(ref, place)
+        if isinstance(answer, StoredManifest):
+            return answer.manifest()
+        reason = "it was removed" if answer is None else answer.reason
+        raise ManifestError(f"the manifest of backup {ref.backup_id} cannot be read any more: {reason}", f"repository {name!r}")
 
     def _first(self, refs: Sequence[BackupRef], what: str) -> Backup | None:
         """The first of these that is still there; reads the manifests only up to it."""
@@ -276,43 +321,48 @@ class Catalogue:
 
     def _judge(self, ref: BackupRef) -> Backup | None:
         """The backup as its manifests tell of it, or None when none of them is readable."""
-        manifests: dict[str, Manifest] = {}
+        manifests: dict[str, StoredManifest] = {}
         for place in self._places[ref]:
             answer = self._answers[ref, place.name]
-            if isinstance(answer, Manifest):
+            if isinstance(answer, StoredManifest):
                 manifests[place.name] = answer
         if not manifests:
             return None
-        signers, forged = self._signers(manifests)
+        signers, forged = self._signers(ref, manifests)
         # Where one of them is signed as it should be, what the others say is not believed.
-        manifest = manifests[next(iter(signers or manifests))]
+        chosen = next(iter(signers or manifests))
+        summary = manifests[chosen].summary
         problems = [f"{broken.repository}: {broken.reason}" for broken in self._broken_of(ref)] + forged
-        problems += [f"{name}: its manifest says otherwise than the others" for name, other in manifests.items() if other != manifest]
-        claimed = {name for name, reason in manifest.repositories.items() if not reason}
+        for name, other in manifests.items():
+            if other.summary.sha256 != summary.sha256 and self._whole(ref, name) != self._whole(ref, chosen):
+                problems.append(f"{name}: its manifest says otherwise than the others")
+        claimed = {name for name, reason in summary.repositories.items() if not reason}
         gone = (claimed & self._listed) - set(manifests) - {broken.repository for broken in self._broken_of(ref)}
         problems += [f"{name}: its manifest is not there, though the backup was complete" for name in sorted(gone)]
         problems += [f"{name}: cannot be looked at" for name in sorted(claimed & set(self.unreachable))]
         # A backup that did not get into a repository may have been copied there since, which its manifest cannot say.
-        absent = {name: reason for name, reason in manifest.repositories.items() if reason and name not in manifests}
+        absent = {name: reason for name, reason in summary.repositories.items() if reason and name not in manifests}
         places = tuple(sorted(manifests, key=lambda name: bool(signers) and name not in signers))
-        return Backup(manifest, places, absent, tuple(problems), signed_by=next(iter(signers.values()), ""))
+        read = functools.partial(self._whole, ref, chosen)
+        return Backup(ref, summary, read, places, absent, tuple(problems), signed_by=next(iter(signers.values()), ""))
 
-    def _signers(self, manifests: Mapping[str, Manifest]) -> tuple[dict[str, str], list[str]]:
+    def _signers(self, ref: BackupRef, manifests: Mapping[str, StoredManifest]) -> tuple[dict[str, str], list[str]]:
         """The key that signed the manifest in each repository, and what is wrong where none of the allowed ones did."""
         signers: dict[str, str] = {}
         forged: list[str] = []
-        for name, manifest in manifests.items() if self._verify_keys else ():
-            known = next((other for other in signers if manifests[other] == manifest), None)
+        for name, stored in manifests.items() if self._verify_keys else ():
+            known = next((other for other in signers if manifests[other].summary.sha256 == stored.summary.sha256), None)
             try:
+                manifest = self._whole(ref, name)
                 signers[name] = signers[known] if known else verify(manifest.signed_bytes(), manifest.signature, self._verify_keys)
             except ManifestError as error:
                 forged.append(f"{name}: the manifest's signature: {error.what}")
         return signers, forged
 
 
-def _listing(repository: Repository, prefix: str) -> list[str] | RepositoryError:
+def _listing(repository: Repository, prefix: str) -> list[ObjectInfo] | RepositoryError:
     try:
-        return [info.key for info in repository.list(prefix)]
+        return list(repository.list(prefix))
     except RepositoryError as error:
         return error
 
@@ -321,7 +371,8 @@ def _manifest(ref: BackupRef, repository: Repository) -> _Answer:
     """What lies under the backup's manifest key; None when it was removed since it was listed."""
     key = layout.manifest_key(ref)
     try:
-        manifest = Manifest.from_bytes(repository.read(key, MANIFEST_LIMIT_BYTES))
+        document = repository.read(key, LIMIT_BYTES)
+        manifest = Manifest.from_bytes(document)
     except ObjectMissing:
         return None
     except (ManifestError, ObjectDamaged, UnsafeName) as error:
@@ -330,4 +381,4 @@ def _manifest(ref: BackupRef, repository: Repository) -> _Answer:
         return Unread(repository.name, key, str(error))
     if manifest.ref != ref:
         return Broken(repository.name, key, f"the manifest speaks of another backup, {manifest.backup_id} of {manifest.name!r}")
-    return manifest
+    return StoredManifest.of(manifest, document)

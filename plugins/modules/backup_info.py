@@ -78,6 +78,11 @@ options:
       - The repository that holds the drill reports, with the options of one item of O(repositories). Without it nothing is
         known about drills.
     type: dict
+  cache_dir:
+    description:
+      - Directory in which manifests that were read are kept, so that the next list reads only new ones. An empty text keeps
+        nothing. The default is C(/var/cache/lifeboat) for root, else C(lifeboat) in the user's cache directory.
+    type: str
 requirements:
   - boto3 for repositories of type s3
   - jmespath for O(query)
@@ -274,6 +279,7 @@ def main() -> None:
             "verify_newest": {"type": "int", "default": 0},
             "verify_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "report_repository": {"type": "dict"},
+            "cache_dir": {"type": "str"},
         },
         lambda options, check_mode: list_backups(options),
         required_by={"name": ["kind"]},

@@ -12,12 +12,12 @@ import contextlib
 import fcntl
 import json
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, Locked
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import encode_name
+from ansible_collections.lifeboat.postgres.plugins.module_utils.private_directory import private_directory
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import host_name, now
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
@@ -36,7 +36,7 @@ def default_lock_dir() -> Path:
 def host_lock(system: str, kind: str, name: str, directory: Path | None = None) -> Iterator[None]:
     """Hold the lock for one asset; raises `Locked` that says who holds it and since when, `ConfigurationError`."""
     folder = directory or default_lock_dir()
-    _own_directory(folder)
+    private_directory(folder, "lock", "lock_dir")
     path = folder / "-".join(encode_name(part) for part in (system, kind, name))
     descriptor = _locked_descriptor(path, f"{system}/{kind}/{name}")
     try:
@@ -77,18 +77,3 @@ def _holder(descriptor: int) -> str:
         return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
     except (ValueError, KeyError, TypeError):
         return "another process, which has only just started"
-
-
-def _own_directory(folder: Path) -> None:
-    """Make the directory, 0700; a symlink or a directory of somebody else's is refused (it could be swapped under us)."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = os.lstat(folder)
-    except OSError as error:
-        raise ConfigurationError(f"the lock directory cannot be made: {error.strerror}", str(folder), "Set lock_dir.") from None
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
-        raise ConfigurationError(
-            "the lock directory is a symlink, belongs to another user or can be written by others",
-            str(folder),
-            "Set lock_dir to a directory of your own with mode 0700.",
-        )

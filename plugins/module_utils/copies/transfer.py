@@ -15,12 +15,12 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.feed import copy_object, within
-from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import MANIFEST_LIMIT_BYTES
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError, ObjectExists, RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.inspection import sha256_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import artifact_key, backup_prefix, manifest_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest, Volume
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.stored_manifest import LIMIT_BYTES
 
 __all__ = ["Copied", "copy_backup"]
 
@@ -41,7 +41,7 @@ def copy_backup(source: Repository, target: Repository, manifest: Manifest, stal
     """
     started = time.monotonic()
     _require_room(target, manifest)
-    document = source.read(manifest_key(manifest.ref), MANIFEST_LIMIT_BYTES)
+    document = source.read(manifest_key(manifest.ref), LIMIT_BYTES)
     if Manifest.from_bytes(document) != manifest:
         raise ManifestError(f"the manifest of backup {manifest.backup_id} changed while it was copied", f"repository {source.name!r}")
     there = {info.key: info.size_bytes for info in target.list(backup_prefix(manifest.ref))}
@@ -117,5 +117,5 @@ def _commit(target: Repository, key: str, document: bytes, stall_timeout_seconds
     try:
         within(stall_timeout_seconds, lambda: target.put(key, document), target, "writing the manifest")
     except ObjectExists:
-        if target.read(key, MANIFEST_LIMIT_BYTES) != document:
+        if target.read(key, LIMIT_BYTES) != document:
             raise

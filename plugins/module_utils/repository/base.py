@@ -21,12 +21,16 @@ __all__ = ["Capabilities", "ObjectInfo", "Repository", "Upload"]
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """One object as a repository tells of it. `sha256` only where the store itself confirmed it."""
+    """One object as a repository tells of it. `sha256` only where the store itself confirmed it.
+
+    `mark` is another text when the object is another one, in a listing; "" where that cannot be told.
+    """
 
     key: str
     size_bytes: int
     modified: dt.datetime | None = None
     sha256: str | None = None
+    mark: str = ""
 
 
 @dataclass(frozen=True)

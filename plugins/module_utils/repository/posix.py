@@ -196,7 +196,9 @@ class PosixRepository(Repository):
             raise link_inside(f"{self.root}/{key}")
         if not stat.S_ISREG(status.st_mode):
             return None
-        return ObjectInfo(key, status.st_size, dt.datetime.fromtimestamp(status.st_mtime, dt.timezone.utc))
+        modified = dt.datetime.fromtimestamp(status.st_mtime, dt.timezone.utc)
+        # The change time, because no program can set it back.
+        return ObjectInfo(key, status.st_size, modified, mark=f"{status.st_ino}-{status.st_ctime_ns}")
 
     def remove_empty(self, directories: tuple[str, ...]) -> None:
         """Remove directories that hold nothing any more, innermost first; one that holds something ends it."""

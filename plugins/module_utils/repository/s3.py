@@ -117,7 +117,9 @@ class S3Repository(Repository):
             for entry in page.get("Contents") or ():
                 key = str(entry["Key"])[len(root) :]
                 if _is_key(key):
-                    yield ObjectInfo(key, int(entry["Size"]), in_utc(entry.get("LastModified")))
+                    modified, etag = in_utc(entry.get("LastModified")), str(entry.get("ETag") or "")
+                    mark = f"{etag} {modified.timestamp()}" if etag and modified else ""
+                    yield ObjectInfo(key, int(entry["Size"]), modified, mark=mark)
             if not page.get("IsTruncated"):
                 return
             token = page.get("NextContinuationToken")

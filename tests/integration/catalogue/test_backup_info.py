@@ -24,7 +24,7 @@ from support.reports import a_report
 
 @pytest.fixture
 def ask(shelf: Any) -> Callable[..., dict[str, Any]]:
-    return lambda **options: list_backups({"system": "shop", "repositories": shelf.specs, **options})
+    return lambda **options: list_backups({"system": "shop", "repositories": shelf.specs, "cache_dir": "", **options})
 
 
 def drill(shelf: Any, manifest: Manifest, verdict: str, at: dt.datetime) -> str:
