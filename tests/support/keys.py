@@ -35,15 +35,25 @@ def ssh_pair(path: Path, kind: str = "ed25519", passphrase: str = "", *more: str
     return KeyPair(path.with_name(path.name + ".pub").read_text().strip(), str(path))
 
 
-def gpg_pair(path: Path, passphrase: str = "", expires: str = "never") -> KeyPair:
-    """An OpenPGP key pair, by `gpg`: the fingerprint, and the exported secret key's file; its public key lies beside as `.pub`."""
+def gpg_pair(path: Path, passphrase: str = "", expires: str = "never", made: str = "") -> KeyPair:
+    """An OpenPGP key pair, by `gpg`: the fingerprint, and the exported secret key's file; its public key lies beside as `.pub`.
+
+    `made` is the moment at which it says that it was made (`20200101T000000`).
+    """
     with tempfile.TemporaryDirectory(prefix="lb-gpg-", dir="/tmp") as home:
         common = ["gpg", "--homedir", home, "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", passphrase]
 
         def gpg(*arguments: str) -> bytes:
             return subprocess.run([*common, *arguments], check=True, capture_output=True).stdout
 
-        gpg("--quick-gen-key", f"{path.name} <{path.name}@shop>", "future-default", "default", expires)
+        gpg(
+            *(["--faked-system-time", made] if made else []),
+            "--quick-gen-key",
+            f"{path.name} <{path.name}@shop>",
+            "future-default",
+            "default",
+            expires,
+        )
         listing = gpg("--with-colons", "--list-keys").decode().splitlines()
         fingerprint = next(line for line in listing if line.startswith("fpr:")).split(":")[9]
         path.with_name(f"{path.name}.pub").write_bytes(gpg("--armor", "--export"))

@@ -40,10 +40,13 @@ def test_a_function_that_waits_for_ever_ends_with_the_drill(where: str, postgres
             postgres18.execute("CREATE MATERIALIZED VIEW trap AS SELECT public.wait()", name)
         taken = back_up(postgres18, name, tmp_path)
         checks = [{"sql": {"name": "trap", "query": "SELECT public.wait()", "expect": 1}}] if where == "checks" else []
-        began = time.monotonic()
-        report = taken.drill(work_dir, timeout="6s", checks=checks)
-    assert time.monotonic() - began < 30
-    assert report["verdict"] == "unverified"
-    assert report["reason"].startswith(f"the drill did not end within its timeout of 6 s and was ended (during {where})")
+        for seconds in (6, 40):  # the longer one where a busy machine does not get so far in the shorter
+            began = time.monotonic()
+            report = taken.drill(work_dir, timeout=f"{seconds}s", checks=checks)
+            assert time.monotonic() - began < seconds + 30
+            assert report["verdict"] == "unverified"
+            if f"during {where}" in report["reason"]:
+                break
+    assert report["reason"].startswith(f"the drill did not end within its timeout of {seconds} s and was ended (during {where})")
     assert report["teardown"]["complete"]
     assert report["verified_seconds"] is None
