@@ -31,12 +31,12 @@ def fill_tpch(connection: psycopg.Connection[Any], scale: float, directory: Path
         with file.open("rb") as rows:
             columns = rows.readline().decode().strip().split(",")
             described = ", ".join(f"{column} {_type(column)} NOT NULL" for column in columns)
-            connection.execute(f"CREATE TABLE {file.stem} ({described})")  # type: ignore[call-overload]
-            with connection.cursor().copy(f"COPY {file.stem} FROM STDIN (FORMAT csv)") as copy:  # type: ignore[call-overload]
+            connection.execute(f"CREATE TABLE {file.stem} ({described})")
+            with connection.cursor().copy(f"COPY {file.stem} FROM STDIN (FORMAT csv)") as copy:
                 while data := rows.read(1024 * 1024):
                     copy.write(data)
         key = [columns[0], columns[3]] if file.stem == "lineitem" else columns[:2] if file.stem == "partsupp" else columns[:1]
-        connection.execute(f"ALTER TABLE {file.stem} ADD PRIMARY KEY ({', '.join(key)})")  # type: ignore[call-overload]
+        connection.execute(f"ALTER TABLE {file.stem} ADD PRIMARY KEY ({', '.join(key)})")
         os.unlink(file)
 
 
@@ -45,9 +45,9 @@ def fill_wide(connection: psycopg.Connection[Any], tables: int, rows: int = 2000
     for number in range(tables):
         connection.execute(
             f"CREATE TABLE t{number} AS SELECT n AS id, md5(n::text) AS a, repeat(md5((n * {number})::text), 4) AS b"
-            f" FROM generate_series(1, {rows}) n"  # type: ignore[call-overload]
+            f" FROM generate_series(1, {rows}) n"
         )
-        connection.execute(f"ALTER TABLE t{number} ADD PRIMARY KEY (id)")  # type: ignore[call-overload]
+        connection.execute(f"ALTER TABLE t{number} ADD PRIMARY KEY (id)")
 
 
 def _type(column: str) -> str:

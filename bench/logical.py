@@ -142,8 +142,8 @@ class Bench:
 
     def _create(self, name: str) -> None:
         with self.production.connect("postgres") as connection:
-            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")  # type: ignore[call-overload]
-            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            connection.execute(f"CREATE DATABASE {name}")
             connection.execute("CHECKPOINT")
 
     # --- the ways ---------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ class Bench:
 
     def _play(self, _name: str, way: str) -> Figures:
         """A play of so many tasks: none at all, an empty module, or ours with a backup that is young enough."""
-        empty = {"ansible.builtin.ping": {}}
+        empty: dict[str, Any] = {"ansible.builtin.ping": {}}
         ours = {"lifeboat.postgres.pg_logical_backup": {**self._options("shop"), "max_age": "7d"}}
         tasks = {"none": [], "empty": [empty] * TASKS, "ours": [ours] * TASKS}[way]
         playbook = self.runs / f"{way}.json"

@@ -50,7 +50,8 @@ options:
     default: false
   snapshot_budget:
     description:
-      - Stop the run when the snapshot has been held for so long, for example V(4h). While it is held, C(VACUUM) removes no row that it shows.
+      - Stop the run when the snapshot has been held for so long, for example V(4h). While it is held, C(VACUUM) removes no row
+        that it shows.
       - At half of it the run warns. A dump that is whole already is kept, without the evidence that was not counted yet.
     type: str
   xmin_age_limit:

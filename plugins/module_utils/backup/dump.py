@@ -12,7 +12,8 @@ import contextlib
 import dataclasses
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ __all__ = ["Dumped", "Outrun", "dump"]
 LOCK_WAIT_SECONDS = 10.0
 DUMP_HEADER = b"PGDMP"
 """How every custom-format archive begins (src/bin/pg_dump/pg_backup_archiver.c)."""
-_Stops = Callable[[Callable[[], None]], "contextlib.AbstractContextManager[Any]"]
+_Stops = Callable[[Callable[[], None]], AbstractContextManager[Any]]
 """What calls the given function, in another thread, when the snapshot may be held no longer."""
 CUSTOM_NAME, DIRECTORY_NAME = "database.dump", "database.tar"
 
@@ -143,10 +144,9 @@ def _staged(
     return Dumped(DIRECTORY, sum(size_bytes for _name, size_bytes in staged_files(stage)), send)
 
 
-@contextlib.contextmanager
 def _pg_dump(
     job: LogicalJob, pg_dump: PgDump, snapshot: Snapshot, application_name: str, directory: Path | None = None
-) -> Iterator[ProcessStage]:
+) -> AbstractContextManager[ProcessStage]:
     """pg_dump of the snapshot as a stage; its credential lasts as long as the block."""
     argv = pg_dump.argv(
         client_conninfo(job, application_name),
@@ -157,5 +157,4 @@ def _pg_dump(
         jobs=job.jobs,
         statistics=job.statistics,
     )
-    with client_program(job, "pg_dump", argv, ends_with_us=True) as program:
-        yield program
+    return client_program(job, "pg_dump", argv, ends_with_us=True)

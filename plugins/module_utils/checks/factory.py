@@ -13,12 +13,12 @@ from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options as take
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.amcheck import Amcheck
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.answers import Http
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.command import Command
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.decrypt import Decrypt
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.foreign_keys import ForeignKeys
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.gapless import Gapless
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.http import Http
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.integer import Integer
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.not_empty import NotEmpty
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.recent import Recent

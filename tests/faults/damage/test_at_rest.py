@@ -26,6 +26,12 @@ def copy_of(path: Path, source: Path) -> None:
     path.write_bytes(source.read_bytes())
 
 
+def empty(directory: Path) -> None:
+    for path in directory.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+
+
 def swap(one: Path, other: Path) -> None:
     first = one.read_bytes()
     one.write_bytes(other.read_bytes())
@@ -76,7 +82,7 @@ REST: Mapping[str, Row] = {
     "the instructions were altered": Row(lambda b: flip(b.folder / "RESTORE.md"), "failed", r"RESTORE\.md has another SHA-256 digest"),
     "only the manifest is left": Row(lambda b: shutil.rmtree(b.folder), "failed", r"is missing"),
     "only the manifest is gone": Row(lambda b: b.manifest.unlink(), "failed", r"there is no backup of database"),
-    "the repository is empty": Row(lambda b: [shutil.rmtree(path) for path in b.repository.iterdir() if path.is_dir()], "failed",
+    "the repository is empty": Row(lambda b: empty(b.repository), "failed",
         r"there is no backup of database"),
     "the repository is gone": Row(lambda b: shutil.rmtree(b.repository), "unverified", r"no repository can be listed.*Nothing is known"),
     "the manifest ends in the middle": Row(lambda b: cut(b.manifest), "failed", r"has no readable manifest.*not JSON"),

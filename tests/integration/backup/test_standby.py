@@ -34,7 +34,8 @@ def standby(request: pytest.FixtureRequest) -> Iterator[Standby]:
     with Server(request.param, PRIMARY) as primary:
         primary.execute("CREATE DATABASE shop")
         primary.execute(SHOP, "shop")
-        with Standby(primary) as server:
+        server = Standby(primary)
+        with server:
             yield server
 
 
