@@ -144,13 +144,15 @@ def keep_or_raise(judgement: Judgement, accept_deviation: bool, where: str) -> l
     return [*judgement.warnings, *(f"{ACCEPTED}{deviation}" for deviation in judgement.deviations)]
 
 
-def history_of(repositories: Sequence[Repository], system: str, kind: str, name: str, count: int) -> list[Manifest]:
+def history_of(
+    repositories: Sequence[Repository], system: str, kind: str, name: str, count: int, verify_keys: Sequence[str] = ()
+) -> list[Manifest]:
     """The last good backups of this asset, newest first, from the first repository that can be asked: one listing, and
     not more manifests than `count` and those that are not good. Raises `RepositoryError` when none can be asked."""
     reasons = []
     for repository in repositories:
         try:
-            catalogue = Catalogue.load([repository], system, kind, name)
+            catalogue = Catalogue.load([repository], system, kind, name, verify_keys)
         except RepositoryError as error:
             reasons.append(str(error))
             continue

@@ -192,7 +192,7 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
 def _judge(job: LogicalJob, repositories: Sequence[Repository], figures: Figures) -> Judgement:
     """The dump's size and objects, against the limits and the last good backups."""
     try:
-        history = history_of(repositories, job.system, KIND, job.name, job.limits.last)
+        history = history_of(repositories, job.system, KIND, job.name, job.limits.last, job.own_keys)
     except RepositoryError as error:
         judgement = judge(job.limits, figures, ())
         words = f"not judged against earlier backups: {error}"

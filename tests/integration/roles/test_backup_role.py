@@ -7,6 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from support.logical import posix
+
 
 def test_check_mode_predicts_a_backup_and_leaves_nothing_behind(system: Any) -> None:
     run = system.back_up("--check", "--diff")
@@ -54,3 +56,20 @@ def test_a_database_named_twice_is_refused(system: Any) -> None:
     run = system.back_up(lifeboat_databases=[{"name": "shop"}, {"name": "shop"}])
     assert run.status != 0
     assert "each only once" in run.output
+
+
+def test_a_repository_that_is_a_copy_is_filled_in_the_same_run_also_when_a_database_has_no_backup(system: Any, tmp_path: Path) -> None:
+    abroad = tmp_path / "abroad"
+    abroad.mkdir()
+    places = {"here": posix(system.repository), "abroad": {**posix(abroad), "copy_from": "here", "cadence": "monthly"}}
+    off = system.back_up(lifeboat_repositories=places, lifeboat_copies=False)
+    assert off.status == 0, off.output
+    assert not list(abroad.rglob("*.json"))
+    broken = [{"name": "no such database"}, {"name": system.databases[0]}]
+    run = system.back_up(lifeboat_repositories=places, lifeboat_databases=broken, lifeboat_verify_keys=[system.signer.public])
+    assert run.status != 0
+    assert "no such database" in run.output
+    copies = {path.name for path in abroad.rglob("manifests/database/*/*.json")}
+    assert copies == {path.name for path in system.manifests}
+    again = system.back_up(lifeboat_repositories=places)
+    assert (again.status, again.recap("db1")["changed"]) == (0, 0), again.output
