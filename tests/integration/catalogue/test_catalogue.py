@@ -21,8 +21,8 @@ from support.keys import ssh_pair
 NOW = dt.datetime(2026, 11, 21, 12, 0, tzinfo=dt.timezone.utc)
 
 
-def load(shelf: Any, *narrowed: str, **more: Any) -> Catalogue:
-    return Catalogue.load(shelf.all, "shop", *narrowed, **more)
+def load(shelf: Any, kind: str | None = None, name: str | None = None, **more: Any) -> Catalogue:
+    return Catalogue.load(shelf.all, "shop", kind, name, **more)
 
 
 def test_the_same_backup_in_two_places_is_one_backup_newest_first(shelf: Any) -> None:
