@@ -112,7 +112,7 @@ at the first error. `sh restore.sh@KEY_USAGE@ --open-only` ends after `@ARCHIVE@
 
 The roles that own things have to exist on the server: restore them first, from the backup of kind `globals` of this system.
 `--no-owner` restores everything as the connecting user. A subscription to another server comes back disabled, and makes no connection:
-`ALTER SUBSCRIPTION … ENABLE` when the publisher is to send again.
+`ALTER SUBSCRIPTION ... ENABLE` when the publisher is to send again.
 
 ## The long way, by hand
 

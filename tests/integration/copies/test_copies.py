@@ -198,7 +198,8 @@ def test_what_an_earlier_run_had_begun_is_used_and_what_is_something_else_is_ref
     assert manifests(shelf) == []
     shelf.overwrite("abroad", key, b"a" * 3000)
     result = copy(shelf)
-    assert result["copied"][0]["moved_bytes"] == manifest.size_bytes - 3000
+    # What the refused run had copied beside it is used, too: how much that was, is for its threads to say.
+    assert 0 < result["copied"][0]["moved_bytes"] <= manifest.size_bytes - 3000
     assert check_complete(shelf.repositories["abroad"], manifest.ref) == manifest
 
 
