@@ -10,18 +10,18 @@ once for each of its databases.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress, deps, layout
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.described import notes_on_signing, signed_manifest, store_evidence
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.instructions import globals_instructions
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.reach import client_conninfo, client_program
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import BackupWriter
-from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Catalogue
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.young import young_backup
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
     BackupGuardError,
     LifeboatError,
@@ -41,12 +41,11 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDumpAll
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import named
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
-from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import VERSION, host_id, host_name, now
-from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import sign
+from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import CHUNK_BYTES
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
-__all__ = ["ASKED", "KIND", "NAME", "back_up_globals", "globals_when_due", "with_globals", "young_globals"]
+__all__ = ["ASKED", "KIND", "NAME", "back_up_globals", "globals_when_due", "with_globals"]
 
 KIND = "globals"
 NAME = "globals"
@@ -105,24 +104,12 @@ def globals_when_due(
     with contextlib.ExitStack() as stack:
         if not check_mode:
             stack.enter_context(host_lock(job.system, KIND, NAME, job.lock_dir))
-        young = young_globals(job, repositories)
+        young = young_backup(job, repositories, KIND, NAME)
         if young is not None:
             return {"changed": False, "backup_id": young.backup_id, "snapshot_at": format_moment(young.snapshot_at)}
         if check_mode:
             return {"changed": True}
         return back_up_globals(job, repositories, progress)
-
-
-def young_globals(job: LogicalJob, repositories: Sequence[Repository]) -> Manifest | None:
-    """The backup of globals that makes another one needless: whole everywhere and younger than `max_age`."""
-    if job.max_age_seconds is None:
-        return None
-    catalogue = Catalogue.load(repositories, job.system, KIND, NAME, job.own_keys)
-    newest = catalogue.newest_complete({repository.name for repository in repositories})
-    if newest is None:
-        return None
-    age = (now() - newest.snapshot_at).total_seconds()
-    return newest if 0 <= age < job.max_age_seconds else None
 
 
 def back_up_globals(job: LogicalJob, repositories: Sequence[Repository], progress: Callable[[str], None]) -> dict[str, Any]:
@@ -144,46 +131,29 @@ def back_up_globals(job: LogicalJob, repositories: Sequence[Repository], progres
         _dump(job, pg_dumpall, passwords, script, writer, f"lifeboat {ref.backup_id}")
         found, unstable = steady(before, read_globals(connection, passwords))
         evidence = GlobalsEvidence(taken_at, server.version, server.system_identifier, facts.superuser(connection), found, unstable)
-        with Pipeline([compress.compressor(job.compression_level), job.sealer.stage()], [evidence.to_bytes()]) as sealed:
-            writer.store(f"evidence.json{compress.SUFFIX}{job.sealer.suffix}", "evidence", sealed)
+        store_evidence(job, writer, evidence.to_bytes())
         progress(f"globals: {len(found.roles)} roles, {len(found.memberships)} memberships, {len(found.tablespaces)} tablespaces")
         notes = [*job.sealer.notes, *pg_dumpall.warnings]
         if not passwords:
             notes.append("the globals hold no passwords: this login may not read pg_authid")
-        if job.signing_key is None:
-            notes.append("the manifest is not signed: signing_key is not set")
+        notes += notes_on_signing(job)
 
         def manifest(artifacts: Sequence[Artifact], problems: Mapping[str, str]) -> Manifest:
-            described = Manifest(
-                system=ref.system,
-                kind=ref.kind,
-                name=ref.name,
-                backup_id=ref.backup_id,
+            return signed_manifest(
+                job,
+                ref,
+                server,
                 started_at=started,
                 snapshot_at=taken_at,
-                finished_at=now(),
-                lifeboat_version=VERSION,
-                host_name=host_name(),
-                host_id=host_id(),
-                server_version=server.version,
-                server_version_num=server.version_num,
                 client_version=pg_dumpall.version,
-                system_identifier=server.system_identifier,
                 database_bytes=0,
                 plain_bytes=script.size_bytes,
-                compression=compress.METHOD,
-                encryption=job.sealer.method,
-                recipients=job.sealer.recipients,
                 artifacts=tuple(artifacts),
                 repositories=dict(problems),
                 notes=tuple(notes),
                 format="plain",
                 object_count=found.count,
-                application_version=job.application_version,
             )
-            if job.signing_key is None:
-                return described
-            return dataclasses.replace(described, signature=sign(described.signed_bytes(), str(job.signing_key)))
 
         def instructions(artifacts: Sequence[Artifact]) -> Mapping[str, bytes]:
             return globals_instructions(ref, artifacts, server.version, format_moment(taken_at), job.sealer.method)

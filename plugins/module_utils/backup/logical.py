@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils import compress, layout
+from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.described import notes_on_signing, signed_manifest, store_evidence
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.dump import Outrun, dump
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.formats import AUTO, CUSTOM, DIRECTORY, choose_format
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.guards import Figures, Judgement, history_of, judge, keep_or_raise
@@ -31,7 +32,6 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.collect
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import Evidence
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.extensions import configuration_queries, count_subscriptions
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest
-from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import Pipeline
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.advisory import advisory_lock
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import database_errors, open_connection, server_facts
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.pooler import refuse_pooler
@@ -39,8 +39,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.program
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import exported_snapshot
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.watch import Budget, watched
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
-from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import VERSION, host_id, host_name, now
-from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import sign
+from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import many
 
@@ -126,50 +125,33 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
         guarded = keep_or_raise(judgement, job.accept_deviation, f"{job.system}, database {job.name!r}")
         progress(f"size and objects are {judgement.words}")
         dumped.send()
-        with Pipeline([compress.compressor(job.compression_level), job.sealer.stage()], [evidence.to_bytes()]) as sealed:
-            writer.store(f"evidence.json{compress.SUFFIX}{job.sealer.suffix}", "evidence", sealed)
+        store_evidence(job, writer, evidence.to_bytes())
         notes = [*job.sealer.notes, *pg_dump.warnings, *filter(None, (choice.note, dumped.note)), *lacking, *guarded, *watch.notes]
         if snapshot.standby is not None:
             notes.append(snapshot.standby.note)
-        if job.signing_key is None:
-            notes.append("the manifest is not signed: signing_key is not set")
+        notes += notes_on_signing(job)
 
         costs = {"snapshot_seconds": round(watch.seconds, 3), "evidence_seconds": round(counting.seconds, 3)}
         if job.digests is not None:
             costs["digest_seconds"] = round(counting.digest_seconds, 3)
 
         def manifest(artifacts: Sequence[Artifact], problems: Mapping[str, str]) -> Manifest:
-            described = Manifest(
-                system=ref.system,
-                kind=ref.kind,
-                name=ref.name,
-                backup_id=ref.backup_id,
+            return signed_manifest(
+                job,
+                ref,
+                facts,
                 started_at=started,
                 snapshot_at=snapshot.moment,
-                finished_at=now(),
-                lifeboat_version=VERSION,
-                host_name=host_name(),
-                host_id=host_id(),
-                server_version=facts.version,
-                server_version_num=facts.version_num,
                 client_version=pg_dump.version,
-                system_identifier=facts.system_identifier,
                 database_bytes=evidence.database_bytes,
                 plain_bytes=dumped.plain_bytes,
-                compression=compress.METHOD,
-                encryption=job.sealer.method,
-                recipients=job.sealer.recipients,
                 artifacts=tuple(artifacts),
                 repositories=dict(problems),
                 notes=tuple(notes),
                 format=dumped.format,
                 object_count=figures.object_count,
-                application_version=job.application_version,
                 costs=costs,
             )
-            if job.signing_key is None:
-                return described
-            return dataclasses.replace(described, signature=sign(described.signed_bytes(), str(job.signing_key)))
 
         def instructions(artifacts: Sequence[Artifact]) -> Mapping[str, bytes]:
             return logical_instructions(ref, artifacts, facts.version, format_moment(snapshot.moment), job.sealer.method)

@@ -16,8 +16,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock impo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.logical import KIND, back_up, result_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.reach import reached
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.several import LOOK_IN, Choice, back_up_several
-from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Catalogue
-from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.young import young_backup
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import open_connection, server_facts
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.pooler import refuse_pooler
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDump
@@ -25,7 +24,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
-__all__ = ["newest_everywhere", "run"]
+__all__ = ["run"]
 
 
 def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
@@ -56,7 +55,7 @@ def _back_up_when_due(
     with contextlib.ExitStack() as stack:
         if not check_mode:
             stack.enter_context(host_lock(job.system, KIND, job.name, job.lock_dir))
-        young = _young_backup(job, repositories)
+        young = young_backup(job, repositories, KIND, job.name)
         if young is not None:
             age = (now() - young.snapshot_at).total_seconds()
             return {
@@ -75,16 +74,6 @@ def _word(value: Any) -> Any:
     return str(value).lower() if isinstance(value, (bool, str)) else value
 
 
-def newest_everywhere(job: LogicalJob, repositories: Sequence[Repository]) -> Manifest | None:
-    """The newest backup of this asset that is complete in every one of the repositories, or None.
-
-    Where this host signs, a manifest that it did not sign keeps nobody from taking a backup.
-    """
-    catalogue = Catalogue.load(repositories, job.system, KIND, job.name, job.own_keys)
-    names = {repository.name for repository in repositories}
-    return catalogue.newest_complete(names)
-
-
 def _rehearse(job: LogicalJob) -> Iterator[str]:
     """What a run needs before it begins, for check mode: raises what the run would raise."""
     with open_connection(job.login, application_name="lifeboat check") as connection:
@@ -96,15 +85,3 @@ def _rehearse(job: LogicalJob) -> Iterator[str]:
     yield from pg_dump.warnings
     if choice.note:
         yield choice.note
-
-
-def _young_backup(job: LogicalJob, repositories: Sequence[Repository]) -> Manifest | None:
-    """The backup that makes another one needless: whole everywhere and younger than `max_age`."""
-    if job.max_age_seconds is None:
-        return None
-    newest = newest_everywhere(job, repositories)
-    if newest is None:
-        return None
-    age = (now() - newest.snapshot_at).total_seconds()
-    # A snapshot from the future means that a clock jumped: never a reason to skip a backup.
-    return newest if 0 <= age < job.max_age_seconds else None
