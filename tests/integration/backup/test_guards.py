@@ -154,11 +154,11 @@ def test_digests_are_part_of_a_backup(given: Given, places: dict[str, Any], shop
 
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server of its own, to be stopped, with 30 MB that take level 19 seconds."""
+    """A server of its own, to be stopped, with 120 MB: zstd takes in as much as 64 MB before it lets pg_dump wait for level 15."""
     with Server(15) as server:
         server.execute(
             "CREATE TABLE big AS SELECT n, string_agg(md5((n * 1000 + m)::text), '') AS t"
-            " FROM generate_series(1, 16000) n, generate_series(1, 60) m GROUP BY n"
+            " FROM generate_series(1, 16000) n, generate_series(1, 240) m GROUP BY n"
         )
         yield server
 
