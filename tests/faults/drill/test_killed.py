@@ -86,7 +86,8 @@ def test_a_killed_drill_leaves_no_process_and_the_reaper_takes_the_rest(shop: Ba
     left = drills_in(work_dir)
     assert {item.state for item in reap(work_dir)} <= {"reaped"} if work_dir.exists() else not left
     assert drills_in(work_dir) == []
-    assert not work_dir.exists() or os.listdir(work_dir) == [".lock"]
+    # Killed at the right moment, the directory is made and the lock in it is not.
+    assert not work_dir.exists() or os.listdir(work_dir) in ([], [".lock"])
 
 
 @pytest.mark.needs("netns")
