@@ -13,6 +13,7 @@ from typing import Any
 
 __all__ = [
     "AccessDenied",
+    "ArchiveError",
     "BackupGuardError",
     "ConfigurationError",
     "DatabaseError",
@@ -34,6 +35,7 @@ __all__ = [
     "RestoreError",
     "SealError",
     "UnsafeName",
+    "WalConflict",
 ]
 
 
@@ -167,6 +169,16 @@ class NotAllBackedUp(LifeboatError):
     """Of several databases at least one has no backup; `result` holds what became of each."""
 
     exit_code = 15
+
+
+class ArchiveError(LifeboatError):
+    """The WAL archive does not hold what it should, or was offered what it must not take."""
+
+    exit_code = 16
+
+
+class WalConflict(ArchiveError):
+    """The archive holds a file of this name with another content, or belongs to another cluster. Never overwritten."""
 
 
 class DrillNotPassed(LifeboatError):

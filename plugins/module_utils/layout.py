@@ -10,6 +10,10 @@ Manifests lie apart from artifacts, so that one listing costs one key per backup
 In a report repository, drill reports sort by the moment at which the drill began:
 
     <system>/reports/<kind>/<name>/<started>-<backup_id>.json
+
+The WAL archive of the system's cluster, every file under its timeline with the digest of its plain content:
+
+    <system>/wal/<timeline>/<file>-<sha256><suffix>
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ __all__ = [
     "artifact_key",
     "backup_prefix",
     "check_key",
+    "cluster_key",
     "decode_name",
     "encode_name",
     "manifest_key",
@@ -36,14 +41,20 @@ __all__ = [
     "new_backup_id",
     "parse_manifest_key",
     "parse_report_key",
+    "parse_wal_key",
     "report_key",
     "reports_prefix",
+    "wal_key",
+    "wal_prefix",
 ]
 
+WAL_ROOM = "wal"
+CLUSTER_FILE = "cluster.json"
 KINDS = ("database", "globals", "base", "files", "objects", "redis", "search", "keys")
 
 _BACKUP_ID = re.compile(r"^(\d{8}T\d{6}Z)-[0-9a-f]{8}$")
 _REPORT_FILE = re.compile(r"^(\d{8}T\d{6}Z)-(no-backup|\d{8}T\d{6}Z-[0-9a-f]{8})\.json$")
+_WAL_FILE = re.compile(r"^([0-9A-F]{8}[0-9A-F.a-z]{0,56})-([0-9a-f]{64})((?:\.[a-z]+)*)$")
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
@@ -184,3 +195,28 @@ def check_key(key: str) -> str:
     ):
         raise UnsafeName(f"{key!r} is not a safe key", next_step="Nothing was read or written.")
     return key
+
+
+def wal_prefix(system: str, timeline: int | None = None) -> str:
+    """The prefix of a system's WAL archive, narrowed to a timeline; ends with `/`."""
+    prefix = f"{encode_name(system)}/{WAL_ROOM}/"
+    return prefix if timeline is None else f"{prefix}{timeline:08X}/"
+
+
+def wal_key(system: str, name: str, sha256: str, suffix: str) -> str:
+    """The key of a WAL file: its name, the SHA-256 of its plain content, and how it was compressed and sealed (`.zst.age`)."""
+    return f"{wal_prefix(system)}{name[:8]}/{name}-{sha256}{suffix}"
+
+
+def cluster_key(system: str) -> str:
+    """The key of the document that says whose WAL this is: one archive, one cluster."""
+    return f"{wal_prefix(system)}{CLUSTER_FILE}"
+
+
+def parse_wal_key(key: str) -> tuple[str, str, str] | None:
+    """The file's name, the digest of its plain content and the suffix of a WAL file's key; None for a key of any other shape."""
+    parts = key.split("/")
+    match = _WAL_FILE.fullmatch(parts[-1])
+    if len(parts) != 4 or parts[1] != WAL_ROOM or match is None or parts[2] != match.group(1)[:8]:
+        return None
+    return match.group(1), match.group(2), match.group(3)

@@ -20,11 +20,11 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils import strict
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
 
-__all__ = ["SCHEMA", "Artifact", "Manifest", "Volume"]
+__all__ = ["SCHEMA", "Artifact", "Manifest", "Volume", "WalRange"]
 
 SCHEMA = 1
-ROLES = ("dump", "evidence", "instructions")
-FORMATS = ("custom", "directory", "plain")
+ROLES = ("dump", "base", "backup_manifest", "evidence", "instructions")
+FORMATS = ("custom", "directory", "plain", "tar")
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,21 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class WalRange:
+    """The write-ahead log without which a base backup is nothing: from `start_lsn` to `stop_lsn`, written as PostgreSQL does.
+
+    `first` and `last` are the names of the segments that hold them, each of `segment_bytes`; they lie in the WAL archive.
+    """
+
+    timeline: int
+    start_lsn: str
+    stop_lsn: str
+    first: str
+    last: str
+    segment_bytes: int
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A backup. Moments are aware datetimes in UTC; sizes are bytes.
 
@@ -55,7 +70,8 @@ class Manifest:
     `database_bytes` what the database took on production's disk. `repositories` maps each repository that was asked for
     to "" when this backup is complete there, else to the reason. `format` is that of the dump (custom, directory, plain);
     `object_count` the definitions in it. `application_version` is what the operator says of the application (an image's tag,
-    a revision), or "". `costs` are seconds that parts of the run took. `signature` is an OpenSSH signature over
+    a revision), or "". `costs` are seconds that parts of the run took. Of kind `base`, `wal` is the log that it needs, and
+    `parent` the backup that an incremental one builds on, or "". `signature` is an OpenSSH signature over
     `signed_bytes()`, or "".
     """
 
@@ -85,6 +101,8 @@ class Manifest:
     object_count: int = 0
     application_version: str = ""
     costs: Mapping[str, float] = field(default_factory=dict)
+    wal: WalRange | None = None
+    parent: str = ""
     signature: str = field(default="")
 
     @property
@@ -114,6 +132,8 @@ class Manifest:
                 value = [dataclasses.asdict(artifact) for artifact in value]
             elif isinstance(value, tuple):
                 value = list(value)
+            elif isinstance(value, WalRange):
+                value = dataclasses.asdict(value)
             elif isinstance(value, Mapping):
                 value = dict(value)
             document[item.name] = value
@@ -169,6 +189,8 @@ def _artifact(value: Any) -> Artifact:
     return artifact
 
 
+_WAL = strict.nested(WalRange, {"timeline": strict.count, "segment_bytes": strict.count})
+
 _READERS: dict[str, strict.Reader] = {
     "started_at": strict.moment,
     "snapshot_at": strict.moment,
@@ -179,6 +201,7 @@ _READERS: dict[str, strict.Reader] = {
     "object_count": strict.count,
     "format": strict.one_of(FORMATS),
     "costs": strict.mapping(strict.number),
+    "wal": strict.optional(_WAL),
     "recipients": strict.tuple_of(strict.text),
     "notes": strict.tuple_of(strict.text),
     "artifacts": strict.tuple_of(_artifact),
