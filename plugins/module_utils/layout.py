@@ -11,9 +11,11 @@ In a report repository, drill reports sort by the moment at which the drill bega
 
     <system>/reports/<kind>/<name>/<started>-<backup_id>.json
 
-The WAL archive of the system's cluster, every file under its timeline with the digest of its plain content:
+The WAL archive of the system's cluster, every file with the digest of its plain content. Segments (and what is called after
+one) lie apart by the 4 GiB of log that they belong to, so that a directory stays small; a history lies under its timeline:
 
-    <system>/wal/<timeline>/<file>-<sha256><suffix>
+    <system>/wal/<timeline>/<log>/<file>-<sha256><suffix>
+    <system>/wal/<timeline>/<timeline>.history-<sha256><suffix>
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ __all__ = [
     "parse_wal_key",
     "report_key",
     "reports_prefix",
+    "wal_file_prefix",
     "wal_key",
     "wal_prefix",
 ]
@@ -205,7 +208,17 @@ def wal_prefix(system: str, timeline: int | None = None) -> str:
 
 def wal_key(system: str, name: str, sha256: str, suffix: str) -> str:
     """The key of a WAL file: its name, the SHA-256 of its plain content, and how it was compressed and sealed (`.zst.age`)."""
-    return f"{wal_prefix(system)}{name[:8]}/{name}-{sha256}{suffix}"
+    return f"{wal_file_prefix(system, name)}{sha256}{suffix}"
+
+
+def wal_file_prefix(system: str, name: str) -> str:
+    """How every key of a WAL file of this name begins, whatever its content; ends with `-`."""
+    room = "/".join(_wal_rooms(name))
+    return f"{wal_prefix(system)}{room}/{name}-"
+
+
+def _wal_rooms(name: str) -> list[str]:
+    return [name[:8]] if name[8:9] in ("", ".") else [name[:8], name[8:16]]
 
 
 def cluster_key(system: str) -> str:
@@ -217,6 +230,6 @@ def parse_wal_key(key: str) -> tuple[str, str, str] | None:
     """The file's name, the digest of its plain content and the suffix of a WAL file's key; None for a key of any other shape."""
     parts = key.split("/")
     match = _WAL_FILE.fullmatch(parts[-1])
-    if len(parts) != 4 or parts[1] != WAL_ROOM or match is None or parts[2] != match.group(1)[:8]:
+    if len(parts) < 4 or parts[1] != WAL_ROOM or match is None or parts[2:-1] != _wal_rooms(match.group(1)):
         return None
     return match.group(1), match.group(2), match.group(3)

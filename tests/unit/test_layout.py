@@ -72,3 +72,29 @@ def test_an_id_of_another_shape_is_refused_before_it_becomes_a_path() -> None:
 def test_an_empty_name_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="empty"):
         layout.encode_name("")
+
+
+@pytest.mark.parametrize(
+    ("name", "room"),
+    [
+        ("0000000200000003000000FF", "00000002/00000003"),
+        ("0000000200000003000000FF.partial", "00000002/00000003"),
+        ("0000000200000003000000FF.00000028.backup", "00000002/00000003"),
+        ("00000002.history", "00000002"),
+    ],
+)
+def test_a_wal_file_lies_in_a_room_of_its_own_log_and_its_key_says_which_it_is(name: str, room: str) -> None:
+    digest = "0123456789abcdef" * 4
+    key = layout.wal_key("my shop", name, digest, ".zst.age")
+    assert key == f"my%20shop/wal/{room}/{name}-{digest}.zst.age"
+    assert key.startswith(layout.wal_file_prefix("my shop", name))
+    assert layout.parse_wal_key(key) == (name, digest, ".zst.age")
+    assert layout.parse_wal_key(key.replace("/00000002", "/00000001", 1)) is None
+    assert layout.parse_wal_key(key.replace(f"/{room}/", f"/{room}/00000009/")) is None
+
+
+def test_keys_of_segments_sort_as_their_names_do() -> None:
+    first = "0000000100000001" + "00000000"
+    names = ["0000000100000000000000FF", first, f"{first}.00000028.backup", f"{first}.partial", "000000020000000100000001"]
+    keys = [layout.wal_key("shop", name, "0" * 64, ".zst") for name in names]
+    assert keys == sorted(keys)
