@@ -8,7 +8,7 @@ import dataclasses
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job_common import Job
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import BackupWriter
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
@@ -20,18 +20,18 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature i
 __all__ = ["notes_on_signing", "signed_manifest", "store_evidence"]
 
 
-def store_evidence(job: LogicalJob, writer: BackupWriter, document: bytes) -> None:
+def store_evidence(job: Job, writer: BackupWriter, document: bytes) -> None:
     """Send the evidence to every repository, compressed and sealed like the dump."""
     with Pipeline([compress.compressor(job.compression_level), job.sealer.stage()], [document]) as sealed:
         writer.store(f"evidence.json{compress.SUFFIX}{job.sealer.suffix}", "evidence", sealed)
 
 
-def notes_on_signing(job: LogicalJob) -> list[str]:
+def notes_on_signing(job: Job) -> list[str]:
     """What a manifest notes about its own signature, when it will have none."""
     return ["the manifest is not signed: signing_key is not set"] if job.signing_key is None else []
 
 
-def signed_manifest(job: LogicalJob, ref: BackupRef, server: ServerFacts, **own: Any) -> Manifest:
+def signed_manifest(job: Job, ref: BackupRef, server: ServerFacts, **own: Any) -> Manifest:
     """The manifest of a backup that ends now; `own` are the fields that this run, host and server do not say."""
     manifest = Manifest(
         system=ref.system,

@@ -14,7 +14,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, MissingTool
 from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import ProcessStage
@@ -26,11 +26,13 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.relay i
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.standby import conflict
 
 if TYPE_CHECKING:
-    from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job_common import Job
 
 __all__ = ["Entered", "client_conninfo", "client_program", "end_leftovers", "reached"]
 
 _MARK = "lifeboat inside"
+
+AnyJob = TypeVar("AnyJob", bound="Job")
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Entered:
 
 
 @contextlib.contextmanager
-def reached(job: LogicalJob) -> Iterator[LogicalJob]:
+def reached(job: AnyJob) -> Iterator[AnyJob]:
     """The job with a login that leads to the server, for the block. Raises `DatabaseError`, `MissingTool` in one sentence."""
     if job.exec is None:
         yield job
@@ -76,7 +78,7 @@ def reached(job: LogicalJob) -> Iterator[LogicalJob]:
         yield dataclasses.replace(job, login=login, inside=Entered(job.exec, beside, programs))
 
 
-def client_conninfo(job: LogicalJob, application_name: str, **more: Any) -> str:
+def client_conninfo(job: Job, application_name: str, **more: Any) -> str:
     """The login of PostgreSQL's own programs, which may run elsewhere than we do."""
     if job.inside is None:
         return job.login.conninfo(application_name, **more)
@@ -86,7 +88,7 @@ def client_conninfo(job: LogicalJob, application_name: str, **more: Any) -> str:
 
 
 @contextlib.contextmanager
-def client_program(job: LogicalJob, name: str, argv: list[str], **more: Any) -> Iterator[ProcessStage]:
+def client_program(job: Job, name: str, argv: list[str], **more: Any) -> Iterator[ProcessStage]:
     """One of PostgreSQL's programs as the first stage of a stream; its credential lasts as long as the block.
 
     However the block ends, the program has ended with it, also inside a container.
@@ -104,7 +106,7 @@ def client_program(job: LogicalJob, name: str, argv: list[str], **more: Any) -> 
             raise
 
 
-def end_leftovers(job: LogicalJob) -> None:
+def end_leftovers(job: Job) -> None:
     """End what an earlier run of this asset left running inside: the lock is ours, so none of them is still wanted."""
     if job.inside is None:
         return
@@ -116,12 +118,12 @@ def end_leftovers(job: LogicalJob) -> None:
         )
 
 
-def _mark(job: LogicalJob) -> str:
+def _mark(job: Job) -> str:
     asset = hashlib.sha256("\0".join((job.system, job.name)).encode()).hexdigest()[:12]
     return f"{_MARK} {asset}"
 
 
-def _explained(job: LogicalJob) -> Any:
+def _explained(job: Job) -> Any:
     def explain(_code: int, stderr: str) -> LifeboatError | None:
         return (
             lost_snapshot(stderr, job.login.place) or conflict(stderr) or (job.inside.inside.fault_of_exec(stderr) if job.inside else None)

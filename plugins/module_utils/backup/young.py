@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job_common import Job
 from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Catalogue
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
@@ -15,7 +15,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import n
 __all__ = ["young_backup"]
 
 
-def young_backup(job: LogicalJob, repositories: Sequence[Repository], kind: str, name: str) -> Manifest | None:
+def young_backup(job: Job, repositories: Sequence[Repository], kind: str, name: str) -> Manifest | None:
     """The backup of this asset that makes another one needless: whole in every repository and younger than `max_age`.
 
     Where this host signs, a manifest that it did not sign keeps nobody from taking a backup.

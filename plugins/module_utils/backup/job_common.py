@@ -1,0 +1,116 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every backup of a server is asked, whatever its kind: options read strictly, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils import options
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.guards import Limits
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.reach import Entered
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import DEFAULT_VOLUME_BYTES
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import Login
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.inside import Inside
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository, validate
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.terms import check_sources, written_directly
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import Sealer
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.factory import sealer
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import check_signing_key
+
+__all__ = ["Job", "absolute_path", "common_fields", "user_path"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is backed up, from where to where. Durations are seconds, sizes bytes; None means the default of who uses it."""
+
+    system: str
+    name: str
+    login: Login
+    repositories: Mapping[str, Mapping[str, Any]]
+    sealer: Sealer
+    bin_dir: Path | None = None
+    compression_level: int = 3
+    volume_bytes: int = DEFAULT_VOLUME_BYTES
+    stall_timeout_seconds: float = 120.0
+    max_age_seconds: float | None = None
+    lock_dir: Path | None = None
+    signing_key: Path | None = None
+    application_version: str = ""
+    staging_dir: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+    accept_deviation: bool = False
+    exec: Inside | None = None
+    inside: Entered | None = None
+
+    @property
+    def own_keys(self) -> tuple[str, ...]:
+        """The public half of `signing_key`, as a line, or nothing."""
+        return () if self.signing_key is None else (check_signing_key(str(self.signing_key)),)
+
+    def open_repositories(self) -> list[Repository]:
+        """The repositories, opened for writing in the order they were given."""
+        opened: list[Repository] = []
+        try:
+            for name, spec in self.repositories.items():
+                opened.append(open_repository(name, spec))
+        except BaseException:
+            for repository in opened:
+                repository.close()
+            raise
+        return opened
+
+
+def common_fields(given: Mapping[str, Any], where: str, login: Login, default_name: str) -> dict[str, Any]:
+    """The fields of a `Job` out of a module's parameters; raises `ConfigurationError`, `SealError`, `MissingTool`."""
+    repositories = options.mapping(given, "repositories", where)
+    if not repositories:
+        raise ConfigurationError("repositories is empty", where, "Name one at least, better two in different places.")
+    for name, spec in repositories.items():
+        validate(name, spec)
+    check_sources(repositories)
+    # What has copy_from is filled by backup_copy; at least one has not, or its copies would have no beginning.
+    repositories = written_directly(repositories)
+    signing_key = user_path(given, "signing_key", where)
+    if signing_key is not None:
+        check_signing_key(str(signing_key))
+    within = options.mapping(given, "exec", where, None)
+    return {
+        "system": options.text(given, "system", where),
+        "name": options.text(given, "name", where, default_name),
+        "login": login,
+        "repositories": repositories,
+        "sealer": sealer(options.mapping(given, "encryption", where)),
+        "bin_dir": user_path(given, "bin_dir", where),
+        "compression_level": options.integer(given, "compression_level", where, 3, minimum=1, maximum=19),
+        "volume_bytes": options.size_bytes(given, "volume_size", where, DEFAULT_VOLUME_BYTES, minimum=64 * 1024),
+        "stall_timeout_seconds": options.duration_seconds(given, "stall_timeout", where, 120.0, minimum=1),
+        "max_age_seconds": options.duration_seconds(given, "max_age", where, None),
+        "lock_dir": user_path(given, "lock_dir", where),
+        "signing_key": signing_key,
+        "application_version": options.text(given, "application_version", where, ""),
+        "staging_dir": absolute_path(given, "staging_dir", where),
+        "limits": Limits.from_options(options.mapping(given, "limits", where, None)),
+        "accept_deviation": options.boolean(given, "accept_deviation", where, False),
+        "exec": None if not within else Inside.from_options(within),
+    }
+
+
+def user_path(given: Mapping[str, Any], key: str, where: str) -> Path | None:
+    """A path with `~` read as the user's home, or None."""
+    value = options.text(given, key, where, None)
+    return None if value is None else Path(value).expanduser()
+
+
+def absolute_path(given: Mapping[str, Any], key: str, where: str) -> Path | None:
+    """An absolute path, or None; raises `ConfigurationError` for another one."""
+    path = user_path(given, key, where)
+    if path is not None and not path.is_absolute():
+        raise ConfigurationError(f"{key}: expected an absolute path, found {str(path)!r}", where)
+    return path
