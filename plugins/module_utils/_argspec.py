@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks import factory
-from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.factory import METHODS
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.spec import SPEC
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.methods import METHODS
 
 __all__ = ["CHECKS_SPEC", "ENCRYPTION_SPEC", "GUARDS_SPEC", "LOGIN_SPEC", "REPOSITORIES_SPEC"]
 
@@ -74,4 +74,4 @@ GUARDS_SPEC: dict[str, Any] = {
     },
 }
 
-CHECKS_SPEC: dict[str, Any] = {"checks": factory.SPEC}
+CHECKS_SPEC: dict[str, Any] = {"checks": SPEC}

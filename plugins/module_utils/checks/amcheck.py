@@ -57,12 +57,6 @@ _COLLATIONS = """
 class Amcheck(Check):
     """`{amcheck: {}}`, of certain tables, with `parent: true` more thoroughly, with `heap: false` indexes only"""
 
-    OPTIONS: Mapping[str, Any] = {
-        "tables": {"type": "list", "elements": "str", "default": []},
-        "heapallindexed": {"type": "bool", "default": True},
-        "parent": {"type": "bool", "default": False},
-        "heap": {"type": "bool", "default": True},
-    }
     makes_objects = True
 
     def __init__(self, options: Mapping[str, Any], where: str) -> None:

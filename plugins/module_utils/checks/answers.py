@@ -35,13 +35,6 @@ _POLL_SECONDS = 0.05
 class Http(Check):
     """`{http: {start: [/opt/shop/serve, --socket, "{socket}"], url: "http://localhost/health", jmespath: "status == 'ok'"}}`"""
 
-    OPTIONS: Mapping[str, Any] = {
-        "start": {"type": "list", "elements": "str", "required": True},
-        "url": {"type": "str", "required": True},
-        "status": {"type": "int", "default": 200},
-        "jmespath": {"type": "str"},
-        "readable": {"type": "list", "elements": "path", "default": []},
-    }
     starts_programs = True
 
     def __init__(self, options: Mapping[str, Any], where: str) -> None:

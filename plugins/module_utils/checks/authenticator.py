@@ -12,10 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
-__all__ = ["ALGORITHMS", "ENCODINGS", "Authenticator", "NoSecretError"]
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.spec import ALGORITHMS
 
-ALGORITHMS = ("SHA1", "SHA256", "SHA512")
-ENCODINGS = ("base32", "hex", "base64", "raw")
+__all__ = ["Authenticator", "NoSecretError"]
 
 
 class NoSecretError(ValueError):

@@ -16,13 +16,10 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import SealError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.secret_file import read_secret_bytes
 
-__all__ = ["ENCODINGS", "KEY_ENCODINGS", "LAYOUTS", "Cipher", "NotSealedError", "WrongKeyError", "read_key"]
+__all__ = ["Cipher", "NotSealedError", "WrongKeyError", "read_key"]
 
 KEY_BYTES = 32
 TAG_BYTES = 16
-KEY_ENCODINGS = ("raw", "hex", "base64")
-ENCODINGS = ("raw", "base64", "hex")
-LAYOUTS = ("nonce_ciphertext_tag", "nonce_tag_ciphertext")
 _PLACE_IT = "Place the escrowed key there for the drill."
 
 

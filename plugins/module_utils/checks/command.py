@@ -26,14 +26,6 @@ _SIGNALLED = range(129, 160)
 class Command(Check):
     """`{command: {argv: [/usr/local/bin/ledger, verify], status: 0}}`"""
 
-    OPTIONS: Mapping[str, Any] = {
-        "argv": {"type": "list", "elements": "str", "required": True},
-        "status": {"type": "int", "default": 0},
-        "jmespath": {"type": "str"},
-        "matches": {"type": "str"},
-        "readable": {"type": "list", "elements": "path", "default": []},
-    }
-    RULES: Mapping[str, Any] = {"mutually_exclusive": [["jmespath", "matches"]]}
     starts_programs = True
 
     def __init__(self, options: Mapping[str, Any], where: str) -> None:

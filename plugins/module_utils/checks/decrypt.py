@@ -22,13 +22,6 @@ __all__ = ["Decrypt"]
 class Decrypt(Check):
     """`{decrypt: {table: customers, column: totp_secret, key_file: /run/drill/master.key}}`"""
 
-    OPTIONS: Mapping[str, Any] = {
-        **SealedColumn.OPTIONS,
-        "limit": {"type": "int", "default": 10000},
-        "matches": {"type": "str"},
-    }
-    RULES: Mapping[str, Any] = {"mutually_exclusive": [["aad", "aad_column"]]}
-
     def __init__(self, options: Mapping[str, Any], where: str) -> None:
         self.sealed = SealedColumn(options, where)
         self.limit: int = take.integer(options, "limit", where, 10000, minimum=0)

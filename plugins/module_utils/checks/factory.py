@@ -2,64 +2,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Checks from data: the list that an inventory, a job file or a module's option holds.
 
-Each item has one key, the check; its value is the check's options. `SPEC` is the same as Ansible's argument
-specification, made from what each check says of itself, so that a module and the library cannot disagree.
+Each item has one key, the check; its value is the check's options. `SPEC` is the same as Ansible's argument specification;
+both are read from one table (`spec.py`), so that a module and the library cannot disagree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options as take
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.amcheck import Amcheck
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.answers import Http
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.command import Command
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.decrypt import Decrypt
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.foreign_keys import ForeignKeys
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.gapless import Gapless
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.integer import Integer
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.not_empty import NotEmpty
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.recent import Recent
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.sql import Sql
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.totp import Totp
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.unique import Unique
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.spec import COMMON, OPTIONS, SPEC
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check
 
 __all__ = ["CHECKS", "SPEC", "of_groups", "parse"]
 
-CHECKS: Mapping[str, Any] = {
-    "gapless": Gapless,
-    "integer": Integer,
-    "not_empty": NotEmpty,
-    "recent": Recent,
-    "sql": Sql,
-    "decrypt": Decrypt,
-    "totp": Totp,
-    "foreign_keys": ForeignKeys,
-    "unique": Unique,
-    "amcheck": Amcheck,
-    "command": Command,
-    "http": Http,
-}
-
-COMMON: Mapping[str, Any] = {
-    "name": {"type": "str"},
-    "timeout": {"type": "str", "default": "10m"},
-    "groups": {"type": "list", "elements": "str", "default": []},
-}
-
-SPEC: dict[str, Any] = {
-    "type": "list",
-    "elements": "dict",
-    "default": [],
-    "options": {
-        word: {"type": "dict", "options": {**check.OPTIONS, **COMMON}, **getattr(check, "RULES", {})} for word, check in CHECKS.items()
-    },
-    "mutually_exclusive": [list(CHECKS)],
-    "required_one_of": [list(CHECKS)],
-}
+CHECKS = tuple(OPTIONS)
+"""Every check there is, by its word."""
 
 
 def parse(items: Sequence[Mapping[str, Any]] | None, where: str = "checks") -> list[Check]:
@@ -107,9 +69,62 @@ def _check(item: Any, where: str) -> Check:
         raise ConfigurationError(f"each item is one check, {found}", where)
     word, options = next(iter(given.items()))
     where = f"{where}.{word}"
-    take.unknown_keys(options, [*CHECKS[word].OPTIONS, *COMMON], where)
-    check: Check = CHECKS[word](options, where)
+    take.unknown_keys(options, [*OPTIONS[word], *COMMON], where)
+    check = _made(word, options, where)
     check.name = take.text(options, "name", where, check.name) or check.name
     check.groups = take.texts(options, "groups", where, ())
     check.timeout_seconds = take.duration_seconds(options, "timeout", where, check.timeout_seconds, minimum=0.001)
     return check
+
+
+def _made(word: str, options: Mapping[str, Any], where: str) -> Check:
+    """The check of this word. Each file is loaded when its check is asked for: a module's start is on every task's account."""
+    if word == "gapless":
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.gapless import Gapless
+
+        return Gapless(options, where)
+    if word == "integer":
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.integer import Integer
+
+        return Integer(options, where)
+    if word == "not_empty":
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.not_empty import NotEmpty
+
+        return NotEmpty(options, where)
+    if word == "recent":
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.recent import Recent
+
+        return Recent(options, where)
+    if word == "sql":
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.sql import Sql
+
+        return Sql(options, where)
+    if word == "decrypt":
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.decrypt import Decrypt
+
+        return Decrypt(options, where)
+    if word == "totp":
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.totp import Totp
+
+        return Totp(options, where)
+    if word == "foreign_keys":
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.foreign_keys import ForeignKeys
+
+        return ForeignKeys(options, where)
+    if word == "unique":
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.unique import Unique
+
+        return Unique(options, where)
+    if word == "amcheck":
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.amcheck import Amcheck
+
+        return Amcheck(options, where)
+    if word == "command":
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.command import Command
+
+        return Command(options, where)
+    if word == "http":
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.answers import Http
+
+        return Http(options, where)
+    raise AssertionError(word)

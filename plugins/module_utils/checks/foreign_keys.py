@@ -81,12 +81,6 @@ class _Key(NamedTuple):
 class ForeignKeys(Check):
     """`{foreign_keys: {}}`, or of certain tables: `{foreign_keys: {tables: [orders]}}`"""
 
-    # Ansible takes the word for the name of a secret.
-    RULES: Mapping[str, Any] = {"no_log": False}
-    OPTIONS: Mapping[str, Any] = {
-        "tables": {"type": "list", "elements": "str", "default": []},
-    }
-
     def __init__(self, options: Mapping[str, Any], where: str) -> None:
         self.tables: tuple[str, ...] = take.texts(options, "tables", where, ())
         self.name = f"foreign_keys {', '.join(self.tables)}".strip()

@@ -30,13 +30,6 @@ NAMED_GROUPS = 1000
 class Gapless(Check):
     """`{gapless: {table: invoices, column: number, group_by: [year], start: 1}}`"""
 
-    OPTIONS: Mapping[str, Any] = {
-        "table": {"type": "str", "required": True},
-        "column": {"type": "str", "required": True},
-        "group_by": {"type": "list", "elements": "str", "default": []},
-        "start": {"type": "int"},
-    }
-
     def __init__(self, options: Mapping[str, Any], where: str) -> None:
         self.table: str = take.text(options, "table", where)
         self.column: str = take.text(options, "column", where)

@@ -18,11 +18,6 @@ __all__ = ["Integer"]
 class Integer(Check):
     """`{integer: {table: orders, columns: [total_cents, tax_cents]}}`"""
 
-    OPTIONS: Mapping[str, Any] = {
-        "table": {"type": "str", "required": True},
-        "columns": {"type": "list", "elements": "str", "required": True},
-    }
-
     def __init__(self, options: Mapping[str, Any], where: str) -> None:
         self.table: str = take.text(options, "table", where)
         self.columns: tuple[str, ...] = take.texts(options, "columns", where)

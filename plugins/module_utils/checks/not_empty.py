@@ -21,10 +21,6 @@ __all__ = ["NotEmpty"]
 class NotEmpty(Check):
     """`{not_empty: {tables: [customers, orders]}}`"""
 
-    OPTIONS: Mapping[str, Any] = {
-        "tables": {"type": "list", "elements": "str", "required": True},
-    }
-
     def __init__(self, options: Mapping[str, Any], where: str) -> None:
         self.tables: tuple[str, ...] = take.texts(options, "tables", where)
         if not self.tables:

@@ -37,13 +37,6 @@ _LATER = "SELECT count(*) FROM {table} WHERE {moment} > {latest}"
 class Recent(Check):
     """`{recent: {table: orders, column: created_at, max_age: 24h, time_zone: UTC}}`"""
 
-    OPTIONS: Mapping[str, Any] = {
-        "table": {"type": "str", "required": True},
-        "column": {"type": "str", "required": True},
-        "max_age": {"type": "str", "required": True},
-        "time_zone": {"type": "str", "default": "UTC"},
-    }
-
     def __init__(self, options: Mapping[str, Any], where: str) -> None:
         self.table: str = take.text(options, "table", where)
         self.column: str = take.text(options, "column", where)

@@ -8,14 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options as take
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.ciphertext import (
-    ENCODINGS,
-    KEY_ENCODINGS,
-    LAYOUTS,
-    Cipher,
-    read_key,
-)
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.ciphertext import Cipher, read_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.relations import compose, find_table, identifier, literal
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.spec import ENCODINGS, KEY_ENCODINGS, LAYOUTS
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -31,19 +26,6 @@ _SAMPLE = " ORDER BY pg_catalog.random() LIMIT {limit}"
 
 class SealedColumn:
     """The options that say it, and the values as bytes."""
-
-    OPTIONS: Mapping[str, Any] = {
-        "table": {"type": "str", "required": True},
-        "column": {"type": "str", "required": True},
-        "key_file": {"type": "path", "required": True, "no_log": False},
-        "key_encoding": {"type": "str", "choices": list(KEY_ENCODINGS), "default": "raw", "no_log": False},
-        "encoding": {"type": "str", "choices": list(ENCODINGS), "default": "raw"},
-        "layout": {"type": "str", "choices": list(LAYOUTS), "default": "nonce_ciphertext_tag"},
-        "separator": {"type": "str", "default": ""},
-        "nonce_bytes": {"type": "int", "default": 12},
-        "aad": {"type": "str"},
-        "aad_column": {"type": "str"},
-    }
 
     def __init__(self, options: Mapping[str, Any], where: str) -> None:
         self.table: str = take.text(options, "table", where)

@@ -29,13 +29,6 @@ MOST_ROWS = 1000
 class Sql(Check):
     """`{sql: {name: no negative stock, query: "SELECT count(*) FROM products WHERE stock < 0", expect: 0}}`"""
 
-    OPTIONS: Mapping[str, Any] = {
-        "query": {"type": "str", "required": True},
-        "expect": {"type": "raw"},
-        "jmespath": {"type": "str"},
-    }
-    RULES: Mapping[str, Any] = {"required_one_of": [["expect", "jmespath"]], "mutually_exclusive": [["expect", "jmespath"]]}
-
     def __init__(self, options: Mapping[str, Any], where: str) -> None:
         self.query: str = take.text(options, "query", where)
         self.expect: Any = options.get("expect")

@@ -12,16 +12,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options as take
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.authenticator import (
-    ALGORITHMS,
-    ENCODINGS,
-    Authenticator,
-    NoSecretError,
-)
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.authenticator import Authenticator, NoSecretError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, UNVERIFIED, Check, CheckResult, Restored
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.ciphertext import NotSealedError, WrongKeyError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.relations import raw
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.sealed import SealedColumn
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.spec import ALGORITHMS, PLAINTEXTS
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, SealError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.search_path import use_database_search_path
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.secret_file import read_secret_file
@@ -38,22 +34,11 @@ _MOMENTS = 3
 class Totp(Check):
     """`{totp: {table: users, column: totp_secret, where: "login = 'drill'", key_file: …, secret_file: /run/drill/totp}}`"""
 
-    OPTIONS: Mapping[str, Any] = {
-        **SealedColumn.OPTIONS,
-        "where": {"type": "str", "required": True},
-        "secret_file": {"type": "path", "required": True, "no_log": False},
-        "plaintext": {"type": "str", "choices": list(ENCODINGS), "default": "base32"},
-        "digits": {"type": "int", "default": 6},
-        "period": {"type": "int", "default": 30},
-        "algorithm": {"type": "str", "choices": list(ALGORITHMS), "default": "SHA1"},
-    }
-    RULES: Mapping[str, Any] = {"mutually_exclusive": [["aad", "aad_column"]]}
-
     def __init__(self, options: Mapping[str, Any], where: str) -> None:
         self.sealed = SealedColumn(options, where)
         self.where: str = take.text(options, "where", where)
         self.secret_file: str = take.text(options, "secret_file", where)
-        self.plaintext: str = take.choice(options, "plaintext", where, ENCODINGS, "base32")
+        self.plaintext: str = take.choice(options, "plaintext", where, PLAINTEXTS, "base32")
         self.digits: int = take.integer(options, "digits", where, 6, minimum=6, maximum=10)
         self.period: int = take.integer(options, "period", where, 30, minimum=1, maximum=3600)
         self.algorithm: str = take.choice(options, "algorithm", where, ALGORITHMS, "SHA1")

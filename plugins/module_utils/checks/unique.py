@@ -68,11 +68,6 @@ class _Index(NamedTuple):
 class Unique(Check):
     """`{unique: {}}`, of certain tables, or what no index promises: `{unique: {tables: [orders], columns: [number]}}`"""
 
-    OPTIONS: Mapping[str, Any] = {
-        "tables": {"type": "list", "elements": "str", "default": []},
-        "columns": {"type": "list", "elements": "str", "default": []},
-    }
-
     def __init__(self, options: Mapping[str, Any], where: str) -> None:
         self.tables: tuple[str, ...] = take.texts(options, "tables", where, ())
         self.columns: tuple[str, ...] = take.texts(options, "columns", where, ())

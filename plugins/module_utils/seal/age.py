@@ -19,6 +19,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.process_stage import ProcessStage
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.age_keys import check_identity_file, identity_lines, parse_recipients
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import DamagedSeal, Opener, Sealer, WrongIdentity
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.methods import AGE
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import FunctionStage, Stage, clean_line
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["METHOD", "AgeOpener", "AgeSealer"]
 
-METHOD = "age"
+METHOD = AGE
 SUFFIX = ".age"
 
 _ONLY_ONE = "only one recipient: when its identity is lost, every backup is lost; add a second one, whose identity lies in a safe"
@@ -52,6 +53,7 @@ class AgeSealer(Sealer):
         self.notes = (_ONLY_ONE,) if len(self.recipients) == 1 else ()
         self._program = _program(prefer)
         self._library = None if self._program else _library()
+        self._at_hand = _at_hand(prefer)
 
     def __repr__(self) -> str:
         return f"AgeSealer({len(self.recipients)} recipients)"
@@ -65,6 +67,15 @@ class AgeSealer(Sealer):
             argv += ["-r", recipient]
         return ProcessStage("age", argv, explain=_explain_sealing)
 
+    def seal(self, data: bytes) -> bytes:
+        if self._at_hand is None:
+            return super().seal(data)
+        try:
+            sealed: bytes = self._at_hand.encrypt(data, _library_recipients(self._at_hand, self.recipients))
+        except self._at_hand.EncryptError as error:
+            raise SealError(f"age (library) could not seal: {clean_line(str(error))}", METHOD) from None
+        return sealed
+
 
 class AgeOpener(Opener):
     """Opens what was sealed for the identity in a file. Raises `SealError` for an unusable file, `MissingTool`."""
@@ -77,6 +88,7 @@ class AgeOpener(Opener):
         check_identity_file(self.identity_file)
         self._program = _program(prefer)
         self._library = None if self._program else _library()
+        self._at_hand = _at_hand(prefer)
 
     def __repr__(self) -> str:
         return f"AgeOpener({self.identity_file!r})"
@@ -86,6 +98,16 @@ class AgeOpener(Opener):
         if library is not None:
             return FunctionStage("age (library)", lambda source, target: self._open_with(library, source, target))
         return ProcessStage("age", [self._program, "-d", "-i", self.identity_file], explain=self._explain)
+
+    def open(self, data: bytes) -> bytes:
+        library = self._at_hand
+        if library is None:
+            return super().open(data)
+        try:
+            opened: bytes = library.decrypt(data, _library_identities(library, self.identity_file))
+        except (library.DecryptError, OSError) as error:
+            raise self._explain(1, str(error)) or PipelineError(f"age (library) failed: {clean_line(str(error))}") from None
+        return opened
 
     def check(self, head: bytes) -> None:
         try:
@@ -147,6 +169,16 @@ def _program(prefer: str) -> str:
     if prefer == "program" and not program:
         raise MissingTool("the program age was not found", "", "Install the package age.")
     return program
+
+
+def _at_hand(prefer: str) -> ModuleType | None:
+    """The library for what lies in memory, where it is installed: a program takes longer to start than to seal a WAL segment."""
+    if prefer == "program":
+        return None
+    try:
+        return _library()
+    except MissingTool:
+        return None
 
 
 def _library() -> ModuleType:

@@ -7,9 +7,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import SealError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import run_through
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import Stage
 
-__all__ = ["DamagedSeal", "Opener", "Sealer", "WrongIdentity"]
+__all__ = ["DamagedSeal", "Opener", "Sealer", "WrongIdentity", "through"]
+
+
+def through(stage: Stage, data: bytes) -> bytes:
+    """All of `data` through one stage."""
+    parts: list[bytes] = []
+    run_through([stage], [data], parts.append)
+    return b"".join(parts)
 
 
 class WrongIdentity(SealError):
@@ -37,6 +45,10 @@ class Sealer(ABC):
     def stage(self) -> Stage:
         """A new stage from plain to sealed bytes."""
 
+    def seal(self, data: bytes) -> bytes:
+        """The same for a few megabytes in memory: without starting a program, where there is another way."""
+        return through(self.stage(), data)
+
 
 class Opener(ABC):
     """Opens with the identity in `identity_file`: a secret key or a passphrase, of which no copy outlasts a stage."""
@@ -49,6 +61,10 @@ class Opener(ABC):
     @abstractmethod
     def stage(self) -> Stage:
         """A new stage from sealed to plain bytes. It raises `WrongIdentity`, or `DamagedSeal` for whatever is not whole."""
+
+    def open(self, data: bytes) -> bytes:
+        """The same for a few megabytes in memory; raises as `stage` does."""
+        return through(self.stage(), data)
 
     @abstractmethod
     def check(self, head: bytes) -> None:

@@ -1,25 +1,28 @@
 # SPDX-FileCopyrightText: The lifeboat.postgres contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From an `encryption` mapping to a sealer, from a manifest's method to an opener. A static registry."""
+"""From an `encryption` mapping to a sealer, from a manifest's method to an opener. A static registry.
+
+A method's own file is loaded when that method is asked for.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, SealError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.seal import age, gpg, unsealed
-from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import Opener, Sealer
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.methods import AGE, GPG, GPG_SYMMETRIC, METHODS, NONE, SHORTCOMINGS
+
+if TYPE_CHECKING:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import Opener, Sealer
 
 __all__ = ["METHODS", "PURPOSES", "opener", "sealer", "shortcoming"]
 
-METHODS = (age.METHOD, gpg.METHOD, gpg.SYMMETRIC, unsealed.METHOD)
 PURPOSES = ("data", "keys")
 _KEYS = ("method", "recipients", "key_recipients", "keyring_file", "passphrase_file")
 _WHERE = "encryption"
-_SHORTCOMINGS = {gpg.SYMMETRIC: gpg.SYMMETRIC_NOTE, unsealed.METHOD: unsealed.NOTE}
 
 
 def sealer(encryption: Mapping[str, Any], prefer: str = "", purpose: str = "data") -> Sealer:
@@ -30,14 +33,14 @@ def sealer(encryption: Mapping[str, Any], prefer: str = "", purpose: str = "data
     Raises `ConfigurationError` (with the nearest known word), `SealError` for a passphrase's file, `MissingTool`.
     """
     options.unknown_keys(encryption, _KEYS, _WHERE)
-    method = options.choice(encryption, "method", _WHERE, METHODS, default=age.METHOD)
+    method = options.choice(encryption, "method", _WHERE, METHODS, default=AGE)
     recipients = options.texts(encryption, "recipients", _WHERE, default=())
     key_recipients = options.texts(encryption, "key_recipients", _WHERE, default=())
     keyring_file = options.text(encryption, "keyring_file", _WHERE, default="")
     passphrase_file = options.text(encryption, "passphrase_file", _WHERE, default="")
-    _refuse(method, gpg.METHOD, "keyring_file", keyring_file)
-    _refuse(method, gpg.SYMMETRIC, "passphrase_file", passphrase_file)
-    if method in (age.METHOD, gpg.METHOD):
+    _refuse(method, GPG, "keyring_file", keyring_file)
+    _refuse(method, GPG_SYMMETRIC, "passphrase_file", passphrase_file)
+    if method in (AGE, GPG):
         data = _for_recipients(method, recipients, keyring_file, prefer, "recipients")
         keys = _for_recipients(method, key_recipients, keyring_file, prefer, "key_recipients") if key_recipients else None
         if keys is not None:
@@ -45,37 +48,65 @@ def sealer(encryption: Mapping[str, Any], prefer: str = "", purpose: str = "data
         return data if purpose == "data" else _key_sealer(method, keys)
     for key, given in (("recipients", recipients), ("key_recipients", key_recipients)):
         if given:
-            raise ConfigurationError(f"{key} means nothing with method {method}", _WHERE, f"Leave it out, or say method: {age.METHOD}.")
-    if method == gpg.SYMMETRIC and not passphrase_file:
+            raise ConfigurationError(f"{key} means nothing with method {method}", _WHERE, f"Leave it out, or say method: {AGE}.")
+    if method == GPG_SYMMETRIC and not passphrase_file:
         raise ConfigurationError("passphrase_file is required with method gpg-symmetric", _WHERE, "Give the path of a file of mode 0600.")
     if purpose == "keys":
         return _key_sealer(method, None)
-    return gpg.PassphraseSealer(os.path.expanduser(passphrase_file)) if method == gpg.SYMMETRIC else unsealed.NoSealer()
+    return _with_passphrase(passphrase_file) if method == GPG_SYMMETRIC else _unsealed()
 
 
 def opener(method: str, identity_file: str = "", prefer: str = "", passphrase_file: str = "") -> Opener:
     """The opener for a backup whose manifest says `method`; raises `ConfigurationError`, `SealError`, `MissingTool`."""
     if method not in METHODS:
         raise ConfigurationError(f"sealed with {method!r}, which this version cannot open", "", f"It opens: {', '.join(METHODS)}.")
-    if method == unsealed.METHOD:
-        return unsealed.NoOpener()
-    if method == gpg.SYMMETRIC:
+    if method == NONE:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.unsealed import NoOpener
+
+        return NoOpener()
+    if method == GPG_SYMMETRIC:
         if not passphrase_file:
             raise SealError("this backup is sealed with a passphrase", "passphrase_file", "Give the path of the file that holds it.")
-        return gpg.PassphraseOpener(passphrase_file)
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.gpg import PassphraseOpener
+
+        return PassphraseOpener(passphrase_file)
     if not identity_file:
         raise SealError("opening a backup needs the identity of one of its recipients", "identity_file", "Give the path of its file.")
-    return gpg.GpgOpener(identity_file) if method == gpg.METHOD else age.AgeOpener(identity_file, prefer)
+    if method == GPG:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.gpg import GpgOpener
+
+        return GpgOpener(identity_file)
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.age import AgeOpener
+
+    return AgeOpener(identity_file, prefer)
 
 
 def shortcoming(method: str) -> str:
     """What every report of a backup that was sealed so has to say; "" when the host that writes cannot read."""
-    return _SHORTCOMINGS.get(method, "")
+    return SHORTCOMINGS.get(method, "")
 
 
 def _for_recipients(method: str, recipients: Sequence[str], keyring_file: str, prefer: str, key: str) -> Sealer:
     where = f"{_WHERE}.{key}"
-    return gpg.GpgSealer(recipients, keyring_file, where) if method == gpg.METHOD else age.AgeSealer(recipients, prefer, where)
+    if method == GPG:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.gpg import GpgSealer
+
+        return GpgSealer(recipients, keyring_file, where)
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.age import AgeSealer
+
+    return AgeSealer(recipients, prefer, where)
+
+
+def _with_passphrase(passphrase_file: str) -> Sealer:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.gpg import PassphraseSealer
+
+    return PassphraseSealer(os.path.expanduser(passphrase_file))
+
+
+def _unsealed() -> Sealer:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.unsealed import NoSealer
+
+    return NoSealer()
 
 
 def _refuse(method: str, belongs_to: str, key: str, value: str) -> None:

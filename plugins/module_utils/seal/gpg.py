@@ -25,13 +25,13 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.gpg_home im
     status_lines,
 )
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.gpg_keys import PublicKeys, read_identity, read_recipients
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.methods import GPG, GPG_SYMMETRIC, SHORTCOMINGS
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.passphrase import Passphrase
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import Failure, Stage
 
 __all__ = ["METHOD", "SYMMETRIC", "GpgOpener", "GpgSealer", "PassphraseOpener", "PassphraseSealer"]
 
-METHOD = "gpg"
-SYMMETRIC = "gpg-symmetric"
+METHOD, SYMMETRIC = GPG, GPG_SYMMETRIC
 SUFFIX = ".gpg"
 HEAD_BYTES = 256 * 1024
 """gpg looks into an encrypted packet only once it has a whole piece of it; the pieces that it writes are of 8 to 64 KiB."""
@@ -42,10 +42,6 @@ _S2K = ("--s2k-mode", "3", "--s2k-digest-algo", "SHA512", "--s2k-cipher-algo", "
 _ONLY_ONE = "only one recipient: when its identity is lost, every backup is lost; add a second one, whose identity lies in a safe"
 _NO_SECRET_KEY, _CODE_BITS = 17, 0xFFFF  # GPG_ERR_NO_SECKEY; the rest of a number says which part of gpg it comes from
 _OTHER_COPY = "Use another repository's copy."
-SYMMETRIC_NOTE = (
-    "sealed with a passphrase, which lies on the host that writes the backups: whoever takes that host over can open the old ones as well "
-    "(law 5 does not hold); seal for recipients to keep that apart"
-)
 
 # The status that tells of a good end, and the error when it is missing (doc/DETAILS).
 _SEALED = ("END_ENCRYPTION", lambda: SealError("gpg could not seal: it ended without having sealed anything", METHOD))
@@ -103,7 +99,7 @@ class PassphraseSealer(Sealer):
         self._passphrase = Passphrase(passphrase_file)
         self._program = find_gpg()
         self.recipients = ()
-        self.notes = (SYMMETRIC_NOTE,)
+        self.notes = (SHORTCOMINGS[SYMMETRIC],)
 
     def __repr__(self) -> str:
         return f"PassphraseSealer({self._passphrase.path!r})"

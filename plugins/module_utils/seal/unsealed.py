@@ -7,12 +7,12 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import Opener, Sealer
+from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.methods import NONE, SHORTCOMINGS
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import FunctionStage, Stage, copy
 
-__all__ = ["METHOD", "NOTE", "NoOpener", "NoSealer"]
+__all__ = ["METHOD", "NoOpener", "NoSealer"]
 
-METHOD = "none"
-NOTE = "NOT SEALED: whoever can read a repository, or one of its disks, can read all the data (law 5 does not hold)"
+METHOD = NONE
 
 
 def _as_it_is() -> Stage:
@@ -30,7 +30,7 @@ class NoSealer(Sealer):
 
     def __init__(self) -> None:
         self.recipients = ()
-        self.notes = (NOTE,)
+        self.notes = (SHORTCOMINGS[NONE],)
 
     def stage(self) -> Stage:
         return _as_it_is()
@@ -44,6 +44,9 @@ class NoOpener(Opener):
 
     def stage(self) -> Stage:
         return _as_it_is()
+
+    def open(self, data: bytes) -> bytes:
+        return data
 
     def check(self, head: bytes) -> None:
         return None
