@@ -11,11 +11,9 @@ In a report repository, drill reports sort by the moment at which the drill bega
 
     <system>/reports/<kind>/<name>/<started>-<backup_id>.json
 
-The WAL archive of the system's cluster, every file with the digest of its plain content. Segments (and what is called after
-one) lie apart by the 4 GiB of log that they belong to, so that a directory stays small; a history lies under its timeline:
+The WAL archive of the system's cluster, every file under its timeline with the digest of its plain content:
 
-    <system>/wal/<timeline>/<log>/<file>-<sha256><suffix>
-    <system>/wal/<timeline>/<timeline>.history-<sha256><suffix>
+    <system>/wal/<timeline>/<file>-<sha256><suffix>
 """
 
 from __future__ import annotations
@@ -29,6 +27,7 @@ from urllib.parse import quote, unquote
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, UnsafeName
 
 __all__ = [
+    "DEFAULT_VOLUME_BYTES",
     "KINDS",
     "BackupRef",
     "artifact_key",
@@ -53,6 +52,9 @@ __all__ = [
 
 WAL_ROOM = "wal"
 CLUSTER_FILE = "cluster.json"
+DEFAULT_VOLUME_BYTES = 64 * 1024**3
+"""Of one object of an artifact: below what S3 takes in 10,000 parts of 8 MiB, so that one layout fits every store."""
+
 KINDS = ("database", "globals", "base", "files", "objects", "redis", "search", "keys")
 
 _BACKUP_ID = re.compile(r"^(\d{8}T\d{6}Z)-[0-9a-f]{8}$")
@@ -213,12 +215,7 @@ def wal_key(system: str, name: str, sha256: str, suffix: str) -> str:
 
 def wal_file_prefix(system: str, name: str) -> str:
     """How every key of a WAL file of this name begins, whatever its content; ends with `-`."""
-    room = "/".join(_wal_rooms(name))
-    return f"{wal_prefix(system)}{room}/{name}-"
-
-
-def _wal_rooms(name: str) -> list[str]:
-    return [name[:8]] if name[8:9] in ("", ".") else [name[:8], name[8:16]]
+    return f"{wal_prefix(system)}{name[:8]}/{name}-"
 
 
 def cluster_key(system: str) -> str:
@@ -230,6 +227,6 @@ def parse_wal_key(key: str) -> tuple[str, str, str] | None:
     """The file's name, the digest of its plain content and the suffix of a WAL file's key; None for a key of any other shape."""
     parts = key.split("/")
     match = _WAL_FILE.fullmatch(parts[-1])
-    if len(parts) < 4 or parts[1] != WAL_ROOM or match is None or parts[2:-1] != _wal_rooms(match.group(1)):
+    if len(parts) != 4 or parts[1] != WAL_ROOM or match is None or parts[2] != match.group(1)[:8]:
         return None
     return match.group(1), match.group(2), match.group(3)

@@ -77,13 +77,13 @@ def test_an_empty_name_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "room"),
     [
-        ("0000000200000003000000FF", "00000002/00000003"),
-        ("0000000200000003000000FF.partial", "00000002/00000003"),
-        ("0000000200000003000000FF.00000028.backup", "00000002/00000003"),
+        ("0000000200000003000000FF", "00000002"),
+        ("0000000200000003000000FF.partial", "00000002"),
+        ("0000000200000003000000FF.00000028.backup", "00000002"),
         ("00000002.history", "00000002"),
     ],
 )
-def test_a_wal_file_lies_in_a_room_of_its_own_log_and_its_key_says_which_it_is(name: str, room: str) -> None:
+def test_a_wal_file_lies_under_its_timeline_and_its_key_says_which_it_is(name: str, room: str) -> None:
     digest = "0123456789abcdef" * 4
     key = layout.wal_key("my shop", name, digest, ".zst.age")
     assert key == f"my%20shop/wal/{room}/{name}-{digest}.zst.age"
