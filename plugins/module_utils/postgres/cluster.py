@@ -74,6 +74,8 @@ class Cluster:
         self._wrap = wrap
         self._environment = dict(environment)
         self._stop_signal = stop_signal
+        self.files: Mapping[str, str] = {}
+        """Settings that name the server's own files; PostgreSQL does not say of these where it has them from."""
         self._process: subprocess.Popen[bytes] | None = None
         check_socket_directory(self.socket)
 
@@ -113,7 +115,19 @@ class Cluster:
 
     def start(self, timeout_seconds: float = 60.0) -> None:
         """Start and return once it answers. Call it from the main thread: the server dies with the thread that started it."""
-        own = {"unix_socket_directories": str(self.socket), "port": str(PORT)}
+        self.launch()
+        deadline = time.monotonic() + timeout_seconds
+        while self.status != "ready":
+            self.check_running("starting")
+            if time.monotonic() > deadline:
+                raise DatabaseError(f"the throwaway server was not ready within {timeout_seconds:.0f} s; its log ends: {self.log_tail()}")
+            time.sleep(_POLL_SECONDS)
+        with self.connect("postgres", "lifeboat drill settings") as conn:
+            self.verify_settings(conn)
+
+    def launch(self) -> None:
+        """Start, and do not wait for anything; from the main thread."""
+        own = {"unix_socket_directories": str(self.socket), "port": str(PORT), **self.files}
         argv = self._postgres.argv(self.data, {**self.settings, **own})
         with self.log.open("ab") as log:
             # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's
@@ -127,21 +141,15 @@ class Cluster:
                 # A Ctrl-C reaches us, who then tear down, and not the server in the middle of it.
                 start_new_session=True,
             )
-        deadline = time.monotonic() + timeout_seconds
-        while not self._ready():
-            self.check_running("starting")
-            if time.monotonic() > deadline:
-                raise DatabaseError(f"the throwaway server was not ready within {timeout_seconds:.0f} s; its log ends: {self.log_tail()}")
-            time.sleep(_POLL_SECONDS)
-        self._verify_settings()
 
-    def _ready(self) -> bool:
-        """Whether it says in its lock file that it accepts connections, as `pg_ctl --wait` looks for it."""
+    @property
+    def status(self) -> str:
+        """What it says of itself in its lock file, as `pg_ctl --wait` looks for it: starting, standby, ready, stopping, or ""."""
         try:
             lines = (self.data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
-            return False
-        return len(lines) > 7 and lines[7].strip() == "ready"
+            return ""
+        return lines[7].strip() if len(lines) > 7 else ""
 
     def check_running(self, during: str) -> None:
         """Raise `DatabaseError` with the end of its log when the server has died."""
@@ -177,15 +185,37 @@ class Cluster:
                 self._process.wait(_STOP_SECONDS)
                 return
 
-    def _verify_settings(self) -> None:
-        """Every setting stands as it was asked for: a server that archives or listens is never used."""
-        with self.connect("postgres", "lifeboat drill settings") as conn:
-            rows = conn.execute("SELECT name, source FROM pg_settings WHERE name = ANY(%s)", [list(self.settings)]).fetchall()
-            archiving = conn.execute("SELECT current_setting('archive_mode'), current_setting('listen_addresses')").fetchone()
+    def stop_cleanly(self, timeout_seconds: float) -> None:
+        """End it with a checkpoint, for programs that want whole files; raises `DatabaseError` when it does not end so."""
+        if self._process is None:
+            return
+        os.kill(_innermost(self._process.pid), signal.SIGINT)
+        try:
+            self._process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            raise DatabaseError(f"the throwaway server did not shut down within {timeout_seconds:.0f} s: {self.log_tail()}") from None
+
+    def verify_settings(self, conn: Connection[Any]) -> None:
+        """Every setting stands as it was asked for: a server that archives or listens is never used. Raises `DatabaseError`."""
+        rows = conn.execute("SELECT name, source FROM pg_settings WHERE name = ANY(%s)", [list(self.settings)]).fetchall()
+        archiving = conn.execute("SELECT current_setting('archive_mode'), current_setting('listen_addresses')").fetchone()
         wrong = sorted(set(self.settings) - {name for name, source in rows if source == "command line"})
         if wrong or archiving != ("off", ""):
             self.stop()
             raise DatabaseError(f"the throwaway server did not take its settings: {', '.join(wrong) or archiving}")
+
+
+def _innermost(pid: int) -> int:
+    """The server itself, which is the only child of what holds its namespaces; the same process where nothing isolates."""
+    while True:
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+            name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            return pid
+        if name.startswith("postgres") or len(children) != 1:
+            return pid
+        pid = int(children[0])
 
 
 def check_socket_directory(directory: Path) -> None:
