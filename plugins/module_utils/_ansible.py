@@ -23,6 +23,9 @@ __all__ = ["run_module"]
 INTERPRETERS = ("/opt/lifeboat/venv/bin/python", "/usr/bin/python3", "/usr/local/bin/python3", "/usr/libexec/platform-python")
 """Where libraries may be when this Python lacks them: the role `host`'s own, then the distribution's."""
 
+_LIBPQ_INCLUDED = ("psycopg_binary", "psycopg_c")
+"""With one of them psycopg need not look for libpq, which may be absent though psycopg is there."""
+
 _PLACES = ("repositories", "repository", "report_repository", "source", "target")
 """Options that hold repositories."""
 
@@ -105,12 +108,19 @@ def _libraries(argument_spec: Mapping[str, Any], params: Mapping[str, Any]) -> l
 
 def _respawn_for(libraries: list[str]) -> None:
     """Start this module again under a Python that has the libraries, if there is one; else their absence is reported later."""
-    if has_respawned() or all(deps.available(library) for library in libraries):
+    if has_respawned() or all(_is_there(library) for library in libraries):
         return
     probe = f"import sys; assert sys.version_info >= (3, 9); import {', '.join(libraries)}"
     for interpreter in INTERPRETERS:
         if Path(interpreter).exists() and _succeeds([interpreter, "-c", probe]):
             respawn_module(interpreter)
+
+
+def _is_there(library: str) -> bool:
+    """Without loading it where that is possible: a run that finds nothing to do needs few of them."""
+    if library == "psycopg" and not any(map(deps.installed, _LIBPQ_INCLUDED)):
+        return deps.available(library)
+    return deps.installed(library)
 
 
 def _succeeds(argv: list[str]) -> bool:

@@ -14,10 +14,9 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill_history import Drilled
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
     ManifestError,
     ObjectDamaged,
@@ -27,11 +26,13 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
 )
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
-from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest_cache import CachedManifests, ManifestCache
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import ObjectInfo, Repository
-from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import parse_public_keys, verify
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stored_manifest import LIMIT_BYTES, StoredManifest, Summary
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import moment
+
+if TYPE_CHECKING:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.drill_history import Drilled
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest_cache import CachedManifests, ManifestCache
 
 __all__ = ["Backup", "Broken", "Catalogue", "Unread"]
 
@@ -157,6 +158,8 @@ class Catalogue:
         Raises `RepositoryError` when not one repository can be listed, `ConfigurationError` for an unusable key.
         """
         if verify_keys:
+            from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import parse_public_keys
+
             parse_public_keys(verify_keys)
         places: dict[BackupRef, list[Repository]] = {}
         strays: list[Broken] = []
@@ -350,7 +353,11 @@ class Catalogue:
         """The key that signed the manifest in each repository, and what is wrong where none of the allowed ones did."""
         signers: dict[str, str] = {}
         forged: list[str] = []
-        for name, stored in manifests.items() if self._verify_keys else ():
+        if not self._verify_keys:
+            return signers, forged
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import verify
+
+        for name, stored in manifests.items():
             known = next((other for other in signers if manifests[other].summary.sha256 == stored.summary.sha256), None)
             try:
                 manifest = self._whole(ref, name)

@@ -17,17 +17,10 @@ from typing import Any, BinaryIO
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress, deps, layout
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.described import notes_on_signing, signed_manifest, store_evidence
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.instructions import globals_instructions
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import GLOBALS, LogicalJob
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.reach import client_conninfo, client_program
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import BackupWriter
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.young import young_backup
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
-    BackupGuardError,
-    LifeboatError,
-    Locked,
-    RepositoryError,
-)
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import BackupGuardError, RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence import facts
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.globals import (
     GlobalsEvidence,
@@ -45,12 +38,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import n
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import CHUNK_BYTES
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
-__all__ = ["ASKED", "KIND", "NAME", "back_up_globals", "globals_when_due", "with_globals"]
-
-KIND = "globals"
-NAME = "globals"
-"""One server's globals are one asset of the system; the server's identifier in the manifest says whose."""
-ASKED = ("true", "false", "only")
+__all__ = ["back_up_globals"]
 
 HEADER = b"--\n-- PostgreSQL database cluster dump\n--\n"
 FOOTER = b"--\n-- PostgreSQL database cluster dump complete\n--"
@@ -60,65 +48,13 @@ FOOTER = b"--\n-- PostgreSQL database cluster dump complete\n--"
 _OPTIONS = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c default_transaction_read_only=on"
 
 
-def with_globals(asked: str, take: Callable[[], dict[str, Any]], take_globals: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `take` gives, which backs up databases, and beside it what `take_globals` gives, as `asked` (true, false or only).
-
-    Globals come after the databases: every role that a dump names was there then. A fault of the databases does not keep
-    the globals from being taken where some were backed up, and one of the globals does not lose the databases' result.
-    """
-    if asked == "false":
-        return take()
-    if asked == "only":
-        found = take_globals()
-        return {"changed": found["changed"], "warnings": found.pop("warnings", []), "globals": found}
-    fault: LifeboatError | None = None
-    try:
-        result = take()
-    except LifeboatError as error:
-        if not error.result:
-            raise
-        fault, result = error, error.result
-    try:
-        found = take_globals()
-    except Locked as error:
-        found = {"changed": False, "warnings": [f"globals are being backed up by another run: {error.what}"]}
-    except LifeboatError as error:
-        if fault is None:
-            error.result = {**result, "globals": {"changed": False, **error.result, "problem": str(error)}}
-            raise
-        found = {"changed": False, "problem": str(error)}
-    warnings = [*result.get("warnings", ())]
-    result["warnings"] = [*warnings, *(note for note in found.pop("warnings", ()) if note not in warnings)]
-    result["globals"] = found
-    result["changed"] = bool(result.get("changed")) or found["changed"]
-    if fault is not None:
-        fault.result = result
-        raise fault
-    return result
-
-
-def globals_when_due(
-    job: LogicalJob, repositories: Sequence[Repository], check_mode: bool, progress: Callable[[str], None]
-) -> dict[str, Any]:
-    """Take the globals, unless a young backup of them is complete in every repository. The key `globals` of a result."""
-    with contextlib.ExitStack() as stack:
-        if not check_mode:
-            stack.enter_context(host_lock(job.system, KIND, NAME, job.lock_dir))
-        young = young_backup(job, repositories, KIND, NAME)
-        if young is not None:
-            return {"changed": False, "backup_id": young.backup_id, "snapshot_at": format_moment(young.snapshot_at)}
-        if check_mode:
-            return {"changed": True}
-        return back_up_globals(job, repositories, progress)
-
-
 def back_up_globals(job: LogicalJob, repositories: Sequence[Repository], progress: Callable[[str], None]) -> dict[str, Any]:
     """Take the globals of the server that the job logs in to; the caller holds this host's lock.
 
     Raises `RepositoryError` with the result when the backup exists, but not in every repository.
     """
     started, clock = now(), time.monotonic()
-    ref = layout.BackupRef(job.system, KIND, NAME, layout.new_backup_id(started))
+    ref = layout.BackupRef(job.system, GLOBALS, GLOBALS, layout.new_backup_id(started))
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(open_connection(job.login, application_name=f"lifeboat {ref.backup_id}"))
         server = server_facts(connection)

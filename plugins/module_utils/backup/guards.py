@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils import options
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.limits import Limits
 from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Catalogue
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
     BackupGuardError,
-    ConfigurationError,
     ManifestError,
     RepositoryError,
 )
@@ -33,53 +32,6 @@ NEEDED = 3
 """So many good backups make a median. After a deviation was accepted, the accepted one alone will do."""
 ACCEPTED = "deviation accepted: "
 """How the note begins that makes a backup the first of a new history."""
-
-_WHERE = "limits"
-_KEYS = ("min_bytes", "max_bytes", "min_objects", "max_objects", "shrink", "growth", "last", "zero_tables")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """None is no limit. `shrink` 0.5: not below half the median; `growth` 2: not above three times it; None: not judged.
-
-    `last` is how many good backups make the median; `zero_tables` is what to do about no table where there were some.
-    """
-
-    min_bytes: int | None = None
-    max_bytes: int | None = None
-    min_objects: int | None = None
-    max_objects: int | None = None
-    shrink: float | None = 0.5
-    growth: float | None = None
-    last: int = 7
-    zero_tables: str = "fail"
-
-    @classmethod
-    def from_options(cls, given: Mapping[str, Any] | None) -> Limits:
-        """Read the option `limits`; raises `ConfigurationError`."""
-        given = given or {}
-        options.unknown_keys(given, _KEYS, _WHERE)
-        limits = cls(
-            min_bytes=options.size_bytes(given, "min_bytes", _WHERE, None),
-            max_bytes=options.size_bytes(given, "max_bytes", _WHERE, None),
-            min_objects=options.integer(given, "min_objects", _WHERE, None, minimum=0),
-            max_objects=options.integer(given, "max_objects", _WHERE, None, minimum=0),
-            shrink=_share(given, "shrink", cls.shrink),
-            growth=_share(given, "growth", cls.growth),
-            last=options.integer(given, "last", _WHERE, cls.last, minimum=1, maximum=100),
-            zero_tables=options.choice(given, "zero_tables", _WHERE, ("fail", "warn"), cls.zero_tables),
-        )
-        if limits.shrink is not None and limits.shrink > 1:
-            raise ConfigurationError(
-                f"shrink is {limits.shrink:g}, the most is 1", _WHERE, "0.5 allows half the median, 1 allows anything."
-            )
-        for low, high, what in (
-            (limits.min_bytes, limits.max_bytes, "bytes"),
-            (limits.min_objects, limits.max_objects, "objects"),
-        ):
-            if low is not None and high is not None and low > high:
-                raise ConfigurationError(f"min_{what} is above max_{what}", _WHERE, "No dump could be kept.")
-        return limits
 
 
 @dataclass(frozen=True)
@@ -127,17 +79,17 @@ def judge(limits: Limits, figures: Figures, history: Sequence[Manifest]) -> Judg
     return Judgement(words, tuple(broken), tuple(deviations), tuple(warnings))
 
 
-def keep_or_raise(judgement: Judgement, accept_deviation: bool, where: str) -> list[str]:
-    """The notes of a dump that may be kept; raises `BackupGuardError` for one that may not."""
+def keep_or_raise(judgement: Judgement, accept_deviation: bool, where: str, what: str = "dump") -> list[str]:
+    """The notes of a dump (or `what` it is) that may be kept; raises `BackupGuardError` for one that may not."""
     if judgement.broken:
         raise BackupGuardError(
-            f"the dump is not kept: {'; '.join([*judgement.broken, *judgement.deviations])}",
+            f"the {what} is not kept: {'; '.join([*judgement.broken, *judgement.deviations])}",
             where,
             "Nothing was committed. Look at production; if it is right so, change the limits.",
         )
     if judgement.deviations and not accept_deviation:
         raise BackupGuardError(
-            f"the dump is not kept: {'; '.join(judgement.deviations)}",
+            f"the {what} is not kept: {'; '.join(judgement.deviations)}",
             where,
             "Nothing was committed. If production is right so (a mass delete, a move), run once with accept_deviation: true.",
         )
@@ -145,10 +97,16 @@ def keep_or_raise(judgement: Judgement, accept_deviation: bool, where: str) -> l
 
 
 def history_of(
-    repositories: Sequence[Repository], system: str, kind: str, name: str, count: int, verify_keys: Sequence[str] = ()
+    repositories: Sequence[Repository],
+    system: str,
+    kind: str,
+    name: str,
+    count: int,
+    verify_keys: Sequence[str] = (),
+    counts: Callable[[Manifest], bool] = lambda manifest: True,
 ) -> list[Manifest]:
-    """The last good backups of this asset, newest first, from the first repository that can be asked: one listing, and
-    not more manifests than `count` and those that are not good. Raises `RepositoryError` when none can be asked."""
+    """The last good backups of this asset that `counts` takes, newest first, from the first repository that can be asked: one
+    listing, and not more manifests than `count` and those that are not good. Raises `RepositoryError` when none can be asked."""
     reasons = []
     for repository in repositories:
         try:
@@ -156,7 +114,7 @@ def history_of(
         except RepositoryError as error:
             reasons.append(str(error))
             continue
-        good = itertools.islice(_good(catalogue), count)
+        good = itertools.islice(filter(counts, _good(catalogue)), count)
         return sorted(good, key=lambda manifest: manifest.snapshot_at, reverse=True)  # ids of the same second have no order
     raise RepositoryError("; ".join(reasons))
 
@@ -206,19 +164,3 @@ def _deviates(figure: int, usual: float, limits: Limits, said: Any, what: str, o
 
 def _objects(count: int) -> str:
     return many(count, "object")
-
-
-def _share(given: Mapping[str, Any], key: str, default: float | None) -> float | None:
-    """A share like 0.5 or 50%."""
-    value = given.get(key)
-    if value is None or value == "":
-        return default
-    if isinstance(value, str):
-        text, percent = value.strip(), value.strip().endswith("%")
-        try:
-            value = float(text.rstrip("% ")) / (100 if percent else 1)
-        except ValueError:
-            value = -1
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise ConfigurationError(f"{key}: expected a share like 0.5 or 50%", _WHERE)
-    return float(value)

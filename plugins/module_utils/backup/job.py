@@ -9,18 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job_common import Job, common_fields
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks import factory as check_factory
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.digest_plan import DigestPlan
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.inside import Inside
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.login import read_login
 
-__all__ = ["LogicalJob", "read_queries"]
+if TYPE_CHECKING:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.inside import Inside
+
+__all__ = ["DATABASE", "GLOBALS", "LogicalJob", "read_queries"]
+
+DATABASE = "database"
+GLOBALS = "globals"
+"""Kind and name: one server's globals are one asset of the system; the server's identifier in the manifest says whose."""
+
 
 _WHERE = "pg_logical_backup"
 

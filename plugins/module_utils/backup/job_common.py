@@ -7,21 +7,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.guards import Limits
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.reach import Entered
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import DEFAULT_VOLUME_BYTES
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.limits import Limits
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import Login
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.inside import Inside
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import DEFAULT_VOLUME_BYTES
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository, validate
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.terms import check_sources, written_directly
-from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import Sealer
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.factory import sealer
-from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import check_signing_key
+
+if TYPE_CHECKING:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.reach import Entered
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import Login
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.inside import Inside
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import Sealer
 
 __all__ = ["Job", "absolute_path", "common_fields", "user_path"]
 
@@ -52,7 +53,7 @@ class Job:
     @property
     def own_keys(self) -> tuple[str, ...]:
         """The public half of `signing_key`, as a line, or nothing."""
-        return () if self.signing_key is None else (check_signing_key(str(self.signing_key)),)
+        return () if self.signing_key is None else (_checked_key(self.signing_key),)
 
     def open_repositories(self) -> list[Repository]:
         """The repositories, opened for writing in the order they were given."""
@@ -79,7 +80,7 @@ def common_fields(given: Mapping[str, Any], where: str, login: Login, default_na
     repositories = written_directly(repositories)
     signing_key = user_path(given, "signing_key", where)
     if signing_key is not None:
-        check_signing_key(str(signing_key))
+        _checked_key(signing_key)
     within = options.mapping(given, "exec", where, None)
     return {
         "system": options.text(given, "system", where),
@@ -98,8 +99,21 @@ def common_fields(given: Mapping[str, Any], where: str, login: Login, default_na
         "staging_dir": absolute_path(given, "staging_dir", where),
         "limits": Limits.from_options(options.mapping(given, "limits", where, None)),
         "accept_deviation": options.boolean(given, "accept_deviation", where, False),
-        "exec": None if not within else Inside.from_options(within),
+        "exec": None if not within else _inside(within),
     }
+
+
+def _checked_key(signing_key: Path) -> str:
+    # Like what is below, loaded where it is asked for: most of a module's starts find that nothing has to be done.
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import check_signing_key
+
+    return check_signing_key(str(signing_key))
+
+
+def _inside(within: Mapping[str, Any]) -> Inside:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.inside import Inside
+
+    return Inside.from_options(within)
 
 
 def user_path(given: Mapping[str, Any], key: str, where: str) -> Path | None:

@@ -18,12 +18,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.described import notes_on_signing, signed_manifest, store_evidence
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.described import (
+    deliveries_document,
+    notes_on_signing,
+    require_complete,
+    signed_manifest,
+    store_evidence,
+)
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.dump import Outrun, dump
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.formats import AUTO, CUSTOM, DIRECTORY, choose_format
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.guards import Figures, Judgement, history_of, judge, keep_or_raise
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.instructions import logical_instructions
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import DATABASE, LogicalJob
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.reach import end_leftovers
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.staging import default_staging_dir, staging
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import BackupWriter, Delivery
@@ -46,9 +52,8 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.words import man
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["KIND", "LogicalBackup", "back_up", "result_of"]
+__all__ = ["LogicalBackup", "back_up", "result_of"]
 
-KIND = "database"
 ATTEMPTS = 3
 
 
@@ -88,14 +93,14 @@ def back_up(job: LogicalJob, repositories: Sequence[Repository], progress: Calla
 
 def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress: Callable[[str], None]) -> LogicalBackup:
     started, clock = now(), time.monotonic()
-    ref = layout.BackupRef(job.system, KIND, job.name, layout.new_backup_id(started))
+    ref = layout.BackupRef(job.system, DATABASE, job.name, layout.new_backup_id(started))
     application_name = f"lifeboat {ref.backup_id}"
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(open_connection(job.login, application_name=application_name))
         refuse_pooler(connection, job.login)
         facts = server_facts(connection)
         pg_dump = PgDump(facts.major, job.bin_dir, job.inside)
-        stack.enter_context(advisory_lock(connection, job.system, KIND, job.name))
+        stack.enter_context(advisory_lock(connection, job.system, DATABASE, job.name))
         end_leftovers(job)
         choice = choose_format(job, connection, pg_dump)
         lacking = list(_lacking(job, connection, pg_dump))
@@ -160,21 +165,14 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
         # What evidence is missing tells about the data, so it is said here and not in the manifest.
         said, seconds = [*notes, *evidence.notes], time.monotonic() - clock
         backup = LogicalBackup(document, evidence, writer.deliveries, seconds, said, judgement.words, watch.transactions)
-    incomplete = [delivery for delivery in backup.deliveries if delivery.problem]
-    if incomplete:
-        raise RepositoryError(
-            f"backup {ref.backup_id} exists, but is not complete in {', '.join(delivery.repository for delivery in incomplete)}",
-            "; ".join(delivery.problem for delivery in incomplete),
-            "The other repositories hold it whole; mend this one and run again.",
-            result=result_of(backup),
-        )
+    require_complete(ref, backup.deliveries, "", result_of(backup))
     return backup
 
 
 def _judge(job: LogicalJob, repositories: Sequence[Repository], figures: Figures) -> Judgement:
     """The dump's size and objects, against the limits and the last good backups."""
     try:
-        history = history_of(repositories, job.system, KIND, job.name, job.limits.last, job.own_keys)
+        history = history_of(repositories, job.system, DATABASE, job.name, job.limits.last, job.own_keys)
     except RepositoryError as error:
         judgement = judge(job.limits, figures, ())
         words = f"not judged against earlier backups: {error}"
@@ -217,17 +215,7 @@ def result_of(backup: LogicalBackup) -> dict[str, Any]:
         "format": manifest.format,
         "seconds": round(backup.seconds, 3),
         "signed": bool(manifest.signature),
-        "repositories": {
-            delivery.repository: {
-                "complete": not delivery.problem,
-                "problem": delivery.problem,
-                "copied_because": delivery.copied_because,
-                "size_bytes": delivery.size_bytes,
-                "seconds": round(delivery.seconds, 3),
-                "bytes_per_second": round(delivery.bytes_per_second, 1),
-            }
-            for delivery in backup.deliveries
-        },
+        "repositories": deliveries_document(backup.deliveries),
         "evidence": {"tables": len(backup.evidence.tables), "uncounted": len(backup.evidence.uncounted), **_coverage(backup.evidence)},
         "judged": backup.judged,
         "snapshot": {"seconds": manifest.costs.get("snapshot_seconds", 0.0), "transactions": backup.snapshot_transactions},

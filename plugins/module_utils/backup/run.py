@@ -1,30 +1,32 @@
 # SPDX-FileCopyrightText: The lifeboat.postgres contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From options to a result: a backup, or the young one that makes it needless. For the module and the command."""
+"""From options to a result: a backup, or the young one that makes it needless. For the module and the command.
+
+Most runs find a young one. So whatever only a backup needs is loaded when one is due.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils import compress, options
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.formats import choose_format
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.globals import ASKED, globals_when_due, with_globals
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob
+from ansible_collections.lifeboat.postgres.plugins.module_utils import options
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import DATABASE, GLOBALS, LogicalJob
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.logical import KIND, back_up, result_of
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.reach import reached
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.several import LOOK_IN, Choice, back_up_several
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.young import young_backup
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import open_connection, server_facts
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.pooler import refuse_pooler
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDump
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, Locked
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
+if TYPE_CHECKING:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
+
 __all__ = ["run"]
+
+_GLOBALS = ("true", "false", "only")
 
 
 def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
@@ -32,20 +34,20 @@ def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[
 
     Beside the database, what belongs to the whole server: the option `globals`.
     """
-    asked = options.choice({"globals": _word(given.get("globals"))}, "globals", "pg_logical_backup", ASKED, "true")
+    asked = options.choice({"globals": _word(given.get("globals"))}, "globals", "pg_logical_backup", _GLOBALS, "true")
     choice = Choice.from_options(given)
     job = LogicalJob.from_options(given, "" if choice is None else LOOK_IN)
     with contextlib.ExitStack() as stack:
         repositories = [stack.enter_context(repository) for repository in job.open_repositories()]
-        job = stack.enter_context(reached(job))
+        job = stack.enter_context(_reached(job))
 
         def back_up_one(one: LogicalJob) -> dict[str, Any]:
             return _back_up_when_due(one, repositories, check_mode, progress)
 
-        return with_globals(
+        return _with_globals(
             asked,
             lambda: back_up_one(job) if choice is None else back_up_several(job, choice, back_up_one),
-            lambda: globals_when_due(job, repositories, check_mode, progress),
+            lambda: _globals_when_due(job, repositories, check_mode, progress),
         )
 
 
@@ -54,8 +56,8 @@ def _back_up_when_due(
 ) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         if not check_mode:
-            stack.enter_context(host_lock(job.system, KIND, job.name, job.lock_dir))
-        young = young_backup(job, repositories, KIND, job.name)
+            stack.enter_context(host_lock(job.system, DATABASE, job.name, job.lock_dir))
+        young = young_backup(job, repositories, DATABASE, job.name)
         if young is not None:
             age = (now() - young.snapshot_at).total_seconds()
             return {
@@ -66,7 +68,71 @@ def _back_up_when_due(
             }
         if check_mode:
             return {"changed": True, "warnings": list(_rehearse(job))}
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.logical import back_up, result_of
+
         return result_of(back_up(job, repositories, progress))
+
+
+def _with_globals(asked: str, take: Callable[[], dict[str, Any]], take_globals: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `take` gives, which backs up databases, and beside it what `take_globals` gives, as `asked` (true, false or only).
+
+    Globals come after the databases: every role that a dump names was there then. A fault of the databases does not keep
+    the globals from being taken where some were backed up, and one of the globals does not lose the databases' result.
+    """
+    if asked == "false":
+        return take()
+    if asked == "only":
+        found = take_globals()
+        return {"changed": found["changed"], "warnings": found.pop("warnings", []), "globals": found}
+    fault: LifeboatError | None = None
+    try:
+        result = take()
+    except LifeboatError as error:
+        if not error.result:
+            raise
+        fault, result = error, error.result
+    try:
+        found = take_globals()
+    except Locked as error:
+        found = {"changed": False, "warnings": [f"globals are being backed up by another run: {error.what}"]}
+    except LifeboatError as error:
+        if fault is None:
+            error.result = {**result, "globals": {"changed": False, **error.result, "problem": str(error)}}
+            raise
+        found = {"changed": False, "problem": str(error)}
+    warnings = [*result.get("warnings", ())]
+    result["warnings"] = [*warnings, *(note for note in found.pop("warnings", ()) if note not in warnings)]
+    result["globals"] = found
+    result["changed"] = bool(result.get("changed")) or found["changed"]
+    if fault is not None:
+        fault.result = result
+        raise fault
+    return result
+
+
+def _globals_when_due(
+    job: LogicalJob, repositories: Sequence[Repository], check_mode: bool, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """Take the globals, unless a young backup of them is complete in every repository. The key `globals` of a result."""
+    with contextlib.ExitStack() as stack:
+        if not check_mode:
+            stack.enter_context(host_lock(job.system, GLOBALS, GLOBALS, job.lock_dir))
+        young = young_backup(job, repositories, GLOBALS, GLOBALS)
+        if young is not None:
+            return {"changed": False, "backup_id": young.backup_id, "snapshot_at": format_moment(young.snapshot_at)}
+        if check_mode:
+            return {"changed": True}
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.globals import back_up_globals
+
+        return back_up_globals(job, repositories, progress)
+
+
+def _reached(job: LogicalJob) -> AbstractContextManager[LogicalJob]:
+    if job.exec is None:
+        return contextlib.nullcontext(job)
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.reach import reached
+
+    return reached(job)
 
 
 def _word(value: Any) -> Any:
@@ -76,6 +142,12 @@ def _word(value: Any) -> Any:
 
 def _rehearse(job: LogicalJob) -> Iterator[str]:
     """What a run needs before it begins, for check mode: raises what the run would raise."""
+    from ansible_collections.lifeboat.postgres.plugins.module_utils import compress
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.formats import choose_format
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import open_connection, server_facts
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.pooler import refuse_pooler
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDump
+
     with open_connection(job.login, application_name="lifeboat check") as connection:
         refuse_pooler(connection, job.login)
         pg_dump = PgDump(server_facts(connection).major, job.bin_dir, job.inside)

@@ -12,14 +12,16 @@ import dataclasses
 import fnmatch
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob, read_queries
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks import factory as check_factory
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, LifeboatError, NotAllBackedUp
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.databases import Database, databases_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import many
+
+if TYPE_CHECKING:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.databases import Database
 
 __all__ = ["LOOK_IN", "UNLISTED", "Choice", "Selection", "back_up_several"]
 
@@ -108,6 +110,8 @@ def back_up_several(job: LogicalJob, choice: Choice, back_up: Callable[[LogicalJ
 
     Raises `NotAllBackedUp`, with the result, after the last one when any has no backup; `DatabaseError` before the first.
     """
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.databases import databases_of
+
     selection = choice.select(databases_of(job.login))
     results: dict[str, dict[str, Any]] = {}
     for name, own in selection.chosen.items():

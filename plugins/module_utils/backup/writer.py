@@ -20,14 +20,11 @@ from dataclasses import dataclass
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.feed import Feed, copy_object, healthy, within
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ObjectMissing, RepositoryError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef, artifact_key, manifest_key
+from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import DEFAULT_VOLUME_BYTES, BackupRef, artifact_key, manifest_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest, Volume
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 
-__all__ = ["DEFAULT_VOLUME_BYTES", "BackupWriter", "Delivery"]
-
-DEFAULT_VOLUME_BYTES = 64 * 1024**3
-"""Below what S3 takes in 10,000 parts of 8 MiB, so that one layout fits every store."""
+__all__ = ["BackupWriter", "Delivery"]
 
 
 @dataclass(frozen=True)

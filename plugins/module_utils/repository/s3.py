@@ -4,30 +4,27 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import AccessDenied, ObjectMissing, RepositoryError, UnsafeName
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_probe
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Capabilities, ObjectInfo, Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.keys import check_object_key, check_prefix
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_client import S3Client
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_client import S3Client, in_utc
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_faults import Refusal
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_options import MAX_PARTS, S3Options, parse_s3
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_parts import Md5Check
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_reader import S3Body
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_upload import S3Upload, in_utc
 
-__all__ = ["S3Repository", "open_s3", "validate_s3"]
+if TYPE_CHECKING:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_parts import Md5Check
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_upload import S3Upload
+
+__all__ = ["S3Repository", "open_s3"]
 
 _READ_BUFFER_BYTES = 1024 * 1024
 _PAGE = 1000
-
-
-def validate_s3(name: str, spec: Mapping[str, Any]) -> S3Options:
-    """The options of a `{type: s3, bucket, …}`; raises `ConfigurationError`."""
-    return parse_s3(name, spec)
 
 
 def open_s3(name: str, spec: Mapping[str, Any], read_only: bool = False) -> Repository:
@@ -35,7 +32,10 @@ def open_s3(name: str, spec: Mapping[str, Any], read_only: bool = False) -> Repo
 
 
 class S3Repository(Repository):
-    """Connects with the first request. `read_only` refuses to write here; what the credential may is another question (`can_write`)."""
+    """Connects with the first request. `read_only` refuses to write here; what the credential may is another question (`can_write`).
+
+    What writes and what probes is loaded when it is asked for: most runs of a module only look.
+    """
 
     type = "s3"
 
@@ -44,12 +44,20 @@ class S3Repository(Repository):
         self.read_only = read_only
         self.client = S3Client(options)
         self.max_object_bytes = options.part_bytes * (MAX_PARTS)
-        self.md5_check = Md5Check()
         self.conditional = True
         """Whether to send conditions: until the store says that it does not know them."""
         self._bucket_seen = False
 
+    @functools.cached_property
+    def md5_check(self) -> Md5Check:
+        """What this store does with a wrong checksum."""
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_parts import Md5Check
+
+        return Md5Check()
+
     def start_upload(self, key: str) -> S3Upload:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_upload import S3Upload
+
         self._refuse_when_read_only(key)
         return S3Upload(self, check_object_key(key))
 
@@ -89,9 +97,13 @@ class S3Repository(Repository):
         self.client.call("delete_object", "deleting", key)
 
     def capabilities(self, probe_prefix: str) -> Capabilities:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_probe
+
         return s3_probe.capabilities(self.client, probe_prefix, self.can_write)
 
     def can_write(self, probe_prefix: str) -> bool:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_probe
+
         return s3_probe.can_write(self.client, probe_prefix)
 
     def description(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ botocore's own retries are off: they know neither a total deadline nor an upload
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import random
 import threading
@@ -20,7 +21,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_fa
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_options import Credential, S3Options, read_credential
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import VERSION
 
-__all__ = ["ATTEMPTS", "Answer", "S3Client", "pauses"]
+__all__ = ["ATTEMPTS", "Answer", "S3Client", "in_utc", "pauses"]
 
 ATTEMPTS = 6
 """Of one request, as long as the deadline allows them."""
@@ -42,6 +43,11 @@ page read as a listing must not mean "no backups"."""
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 8.0
 _JITTER = random.SystemRandom()
+
+
+def in_utc(moment: dt.datetime | None) -> dt.datetime | None:
+    """A store's moment; botocore gives it in the host's own zone."""
+    return None if moment is None else moment.astimezone(dt.timezone.utc)
 
 
 def pauses(deadline_seconds: float) -> Iterator[float]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ObjectExists, RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import ObjectInfo, Upload
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_client import ATTEMPTS, Answer, pauses
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_client import ATTEMPTS, Answer, in_utc, pauses
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_faults import Refusal
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_parts import (
     Parts,
@@ -27,7 +27,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_re
 if TYPE_CHECKING:
     from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3 import S3Repository
 
-__all__ = ["S3Upload", "in_utc", "lock_parameters"]
+__all__ = ["S3Upload", "lock_parameters"]
 
 _MARK = "lifeboat-upload"
 """Metadata key with a random value: tells our object from another's when the answer to the last request was lost."""
@@ -35,11 +35,6 @@ _MARK = "lifeboat-upload"
 _ABORT_WAIT_SECONDS = 10.0
 _ASSEMBLY_BYTES_PER_SECOND = 20 * 1024 * 1024
 """Some stores copy all parts when an upload is completed; they get time for it by this rate."""
-
-
-def in_utc(moment: dt.datetime | None) -> dt.datetime | None:
-    """A store's moment; boto3 gives it in the host's own zone."""
-    return None if moment is None else moment.astimezone(dt.timezone.utc)
 
 
 def lock_parameters(mode: str, until: dt.datetime) -> dict[str, Any]:
