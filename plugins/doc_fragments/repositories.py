@@ -23,6 +23,8 @@ options:
         default), and C(retention), the numbers to keep by C(hourly), C(daily), C(weekly), C(monthly), C(yearly) and C(keep).
         A repository with C(copy_from) is not written by a backup but filled by M(lifeboat.postgres.backup_copy).
         Nothing is removed by C(retention) yet."
+      - "C(optional: true) is for the WAL archive: a file counts as archived without this repository, and is sent there afterwards.
+        One repository at least is not optional."
       - Credentials are never options. They come from C(credentials_file), the environment, or the machine's own identity.
     type: dict
     required: true

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, IntegrityError, LifeboatError, MissingTool
+from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import run_through
 from ansible_collections.lifeboat.postgres.plugins.module_utils.process_stage import ProcessStage
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import CHUNK_BYTES, FunctionStage, Stage, clean_line
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["METHOD", "SUFFIX", "compressor", "decompressor"]
+__all__ = ["METHOD", "SUFFIX", "compressor", "decompressor", "packed", "unpacked"]
 
 METHOD = "zstd"
 SUFFIX = ".zst"
@@ -58,6 +59,64 @@ def decompressor(prefer: str = "") -> Stage:
         return ProcessStage("zstd", [program, "-q", "-d", "-c"], explain=_explain)
     library = _library()
     return FunctionStage("zstd (library)", lambda source, target: _decompress(library, source, target))
+
+
+def packed(data: bytes, level: int = 3) -> bytes:
+    """`data` compressed in memory, by the library where there is one: for what shrinks faster than a program starts.
+
+    Raises as `compressor` does.
+    """
+    library = _at_hand()
+    if library is None or level not in LEVELS:
+        return _through(compressor(level), data)
+    result: bytes = library.ZstdCompressor(level=level, write_checksum=True).compress(data)
+    return result
+
+
+def unpacked(data: bytes, limit_bytes: int) -> bytes:
+    """The inverse in memory; raises `IntegrityError` for what is cut, damaged, or larger than `limit_bytes` when opened."""
+    library = _at_hand()
+    size = -1 if library is None else _frame_bytes(library, data)
+    if library is not None and 0 <= size <= limit_bytes:
+        try:
+            whole: bytes = library.ZstdDecompressor().decompress(data, max_output_size=limit_bytes, allow_extra_data=False)
+        except library.ZstdError as error:
+            raise IntegrityError(f"the compressed stream is damaged: {clean_line(str(error))}", METHOD, _DAMAGED) from None
+        return whole
+    parts: list[bytes] = []
+    room = limit_bytes
+
+    def keep(chunk: bytes) -> None:
+        nonlocal room
+        room -= len(chunk)
+        if room < 0:
+            raise IntegrityError(f"the compressed stream holds more than {limit_bytes} bytes", METHOD, _DAMAGED)
+        parts.append(chunk)
+
+    run_through([decompressor()], [data], keep)
+    return b"".join(parts)
+
+
+def _at_hand() -> ModuleType | None:
+    try:
+        return _library()
+    except MissingTool:
+        return None
+
+
+def _frame_bytes(library: ModuleType, data: bytes) -> int:
+    """What the first frame says that it holds, or -1 where it does not say so (written to a pipe) or is none."""
+    try:
+        size = int(library.get_frame_parameters(data).content_size)
+    except library.ZstdError:
+        return -1
+    return size if 0 <= size < 1 << 62 else -1
+
+
+def _through(stage: Stage, data: bytes) -> bytes:
+    parts: list[bytes] = []
+    run_through([stage], [data], parts.append)
+    return b"".join(parts)
 
 
 def _program(prefer: str) -> str:

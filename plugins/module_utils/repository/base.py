@@ -104,6 +104,16 @@ class Repository(ABC):
     def delete(self, key: str) -> None:
         """Remove an object; raises `ObjectMissing`, `AccessDenied`."""
 
+    def settle(self, key: str) -> None:
+        """Return once an object that is there already would outlast a power cut, whoever wrote it and however far they came.
+
+        Raises `ObjectMissing`. What a store has confirmed is settled; a directory has to be synced.
+        """
+        if self.stat(key) is None:
+            from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ObjectMissing
+
+            raise ObjectMissing(f"repository {self.name!r} holds no object of that key", key)
+
     @abstractmethod
     def capabilities(self, probe_prefix: str) -> Capabilities:
         """Try what this place can do, with small objects below `probe_prefix`, which are removed where that is allowed."""

@@ -116,6 +116,23 @@ class PosixRepository(Repository):
                 raise self._missing(key) from None
         self.remove_empty(directories)
 
+    def settle(self, key: str) -> None:
+        directories, name = split_key(key)
+        with self.faults("syncing an object", key):
+            try:
+                with directory(self.root, directories) as parent:
+                    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+            except FileNotFoundError:
+                raise self._missing(key) from None
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            # From the inside out, so that nothing is named before it is there.
+            for depth in range(len(directories), -1, -1):
+                with directory(self.root, directories[:depth]) as opened:
+                    sync_directory(opened)
+
     def capabilities(self, probe_prefix: str) -> Capabilities:
         if not self.can_write(probe_prefix):
             return Capabilities(False, False, False, True, (("no_clobber", "not tried: this repository cannot be written"),))

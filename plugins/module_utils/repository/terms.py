@@ -5,6 +5,10 @@
     abroad: {type: s3, …, copy_from: offsite, cadence: monthly, retention: {monthly: 12}}
 
 A repository with `copy_from` is not written by backups; `backup_copy` fills it.
+
+    attic: {type: posix, …, optional: true}
+
+A WAL file counts as archived without a repository that is `optional`; what it lacks is noted and sent there afterwards.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Co
 
 __all__ = ["KEYS", "Cadence", "Terms", "check_sources", "terms_of", "written_directly"]
 
-KEYS = ("copy_from", "cadence", "retention")
+KEYS = ("copy_from", "cadence", "retention", "optional")
 """What every type of repository takes beside its own options."""
 
 _EACH = "every backup"
@@ -52,11 +56,12 @@ class Cadence:
 @dataclass(frozen=True)
 class Terms:
     """`copy_from` is the name of the repository that copies come from, or "". `retention` is how many backups are kept per
-    period; nothing is removed yet."""
+    period; nothing is removed yet. `optional`: the WAL archive does not wait for it."""
 
     copy_from: str = ""
     cadence: Cadence = field(default_factory=Cadence)
     retention: Mapping[str, int] = field(default_factory=dict)
+    optional: bool = False
 
 
 def terms_of(name: str, spec: Mapping[str, Any]) -> Terms:
@@ -69,7 +74,12 @@ def terms_of(name: str, spec: Mapping[str, Any]) -> Terms:
         raise ConfigurationError(
             "cadence without copy_from", where, "Every backup is written there; a cadence is for copies: name their source in copy_from."
         )
-    return Terms(copy_from, _cadence(spec, where), _retention(spec, where))
+    optional: bool = options.boolean(spec, "optional", where, False)
+    if optional and copy_from:
+        raise ConfigurationError(
+            "optional with copy_from", where, "Nobody waits for a repository that copies go to: leave out one of the two."
+        )
+    return Terms(copy_from, _cadence(spec, where), _retention(spec, where), optional)
 
 
 def check_sources(specs: Mapping[str, Mapping[str, Any]]) -> None:
