@@ -51,7 +51,8 @@ class Artifact:
 class WalRange:
     """The write-ahead log without which a base backup is nothing: from `start_lsn` to `stop_lsn`, written as PostgreSQL does.
 
-    `first` and `last` are the names of the segments that hold them, each of `segment_bytes`; they lie in the WAL archive.
+    `first` and `last` are the names of the segments that hold them, each of `segment_bytes`; they lie in the WAL archive, and
+    with `included` in the backup itself.
     """
 
     timeline: int
@@ -60,6 +61,7 @@ class WalRange:
     first: str
     last: str
     segment_bytes: int
+    included: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ def _artifact(value: Any) -> Artifact:
     return artifact
 
 
-_WAL = strict.nested(WalRange, {"timeline": strict.count, "segment_bytes": strict.count})
+_WAL = strict.nested(WalRange, {"timeline": strict.count, "segment_bytes": strict.count, "included": strict.boolean})
 
 _READERS: dict[str, strict.Reader] = {
     "started_at": strict.moment,

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job_common import Job
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import BackupWriter
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import BackupWriter, Delivery
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import Pipeline
@@ -17,7 +19,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import VERSION, host_id, host_name, now
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import sign
 
-__all__ = ["notes_on_signing", "signed_manifest", "store_evidence"]
+__all__ = ["deliveries_document", "notes_on_signing", "require_complete", "signed_manifest", "store_evidence"]
 
 
 def store_evidence(job: Job, writer: BackupWriter, document: bytes) -> None:
@@ -54,3 +56,30 @@ def signed_manifest(job: Job, ref: BackupRef, server: ServerFacts, **own: Any) -
     if job.signing_key is None:
         return manifest
     return dataclasses.replace(manifest, signature=sign(manifest.signed_bytes(), str(job.signing_key)))
+
+
+def deliveries_document(deliveries: Sequence[Delivery]) -> dict[str, Any]:
+    """What became of a backup in each repository, as a result says it."""
+    return {
+        delivery.repository: {
+            "complete": not delivery.problem,
+            "problem": delivery.problem,
+            "copied_because": delivery.copied_because,
+            "size_bytes": delivery.size_bytes,
+            "seconds": round(delivery.seconds, 3),
+            "bytes_per_second": round(delivery.bytes_per_second, 1),
+        }
+        for delivery in deliveries
+    }
+
+
+def require_complete(ref: BackupRef, deliveries: Sequence[Delivery], of_what: str, result: Mapping[str, Any]) -> None:
+    """Raise `RepositoryError` with the result when the backup exists, but not in every repository."""
+    incomplete = [delivery for delivery in deliveries if delivery.problem]
+    if incomplete:
+        raise RepositoryError(
+            f"backup {ref.backup_id}{of_what} exists, but is not complete in {', '.join(delivery.repository for delivery in incomplete)}",
+            "; ".join(delivery.problem for delivery in incomplete),
+            "The other repositories hold it whole; mend this one and run again.",
+            result=dict(result),
+        )

@@ -15,7 +15,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.opening i
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef, backup_prefix, manifest_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact
 
-__all__ = ["globals_instructions", "logical_instructions"]
+__all__ = ["cell", "filled", "globals_instructions", "logical_instructions"]
 
 
 def logical_instructions(
@@ -36,7 +36,7 @@ def logical_instructions(
         "TAR": "tar " if in_directory else "",
         "TAR_CODE": "`tar`, " if in_directory else "",
     }
-    return {"RESTORE.md": _filled(_GUIDE, values), "restore.sh": _filled(_SCRIPT_HEAD + _SCRIPT, values)}
+    return {"RESTORE.md": filled(_GUIDE, values), "restore.sh": filled(_SCRIPT_HEAD + _SCRIPT, values)}
 
 
 def globals_instructions(
@@ -50,7 +50,7 @@ def globals_instructions(
         "DEFAULTS": "",
         "TAR": "",
     }
-    return {"RESTORE.md": _filled(_GLOBALS_GUIDE, values), "restore.sh": _filled(_SCRIPT_HEAD + _GLOBALS_SCRIPT, values)}
+    return {"RESTORE.md": filled(_GLOBALS_GUIDE, values), "restore.sh": filled(_SCRIPT_HEAD + _GLOBALS_SCRIPT, values)}
 
 
 def _common_values(ref: BackupRef, artifacts: Sequence[Artifact], server_version: str, snapshot_at: str, method: str) -> dict[str, str]:
@@ -61,8 +61,8 @@ def _common_values(ref: BackupRef, artifacts: Sequence[Artifact], server_version
         "BACKUP_ID": ref.backup_id,
         "PREFIX": backup_prefix(ref),
         "MANIFEST": manifest_key(ref),
-        "NAME": _cell(ref.name),
-        "SYSTEM": _cell(ref.system),
+        "NAME": cell(ref.name),
+        "SYSTEM": cell(ref.system),
         "SNAPSHOT_AT": snapshot_at,
         "SERVER_VERSION": server_version,
         "MAJOR": server_version.partition(".")[0],
@@ -72,12 +72,12 @@ def _common_values(ref: BackupRef, artifacts: Sequence[Artifact], server_version
     }
 
 
-def _cell(name: str) -> str:
+def cell(name: str) -> str:
     """A name as code in a Markdown table, whatever it holds."""
     return "`` " + ascii(name)[1:-1].replace("|", "\\|").replace("`", "'") + " ``"
 
 
-def _filled(template: str, values: Mapping[str, str]) -> bytes:
+def filled(template: str, values: Mapping[str, str]) -> bytes:
     for name, value in values.items():
         template = template.replace(f"@{name}@", value)
     return template.encode()

@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a base backup was asked to be: options read strictly, before anything runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils import options
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job_common import Job, absolute_path, common_fields
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.login import read_login
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.terms import terms_of
+
+__all__ = ["ARCHIVED", "FULL", "INCLUDED", "INCREMENTAL", "KIND", "PhysicalJob", "default_state_dir"]
+
+KIND = "base"
+FULL, INCREMENTAL = "full", "incremental"
+ARCHIVED, INCLUDED = "archived", "included"
+NAME = "cluster"
+"""One server's base backups are one asset of the system; the server's identifier in the manifest says whose."""
+
+_WHERE = "pg_base_backup"
+_LEAST_RATE, _MOST_RATE = 32 * 1024, 1024**3
+"""What the server takes as a rate, in bytes a second."""
+
+
+@dataclass(frozen=True)
+class PhysicalJob(Job):
+    """One server to be backed up, all of it.
+
+    With `mode` incremental a full backup is taken when the last one is older than `full_after_seconds`. `wal` says where the log
+    comes from without which it is nothing; for that in the archive the run waits `wal_timeout_seconds`. `state_dir` keeps the
+    manifest that the next incremental one is measured against.
+    """
+
+    mode: str = FULL
+    full_after_seconds: float = 7 * 86400.0
+    wal: str = ARCHIVED
+    wal_timeout_seconds: float = 600.0
+    max_rate_bytes: int | None = None
+    checkpoint: str = "fast"
+    label: str = ""
+    state_dir: Path | None = None
+
+    @classmethod
+    def from_options(cls, given: Mapping[str, Any]) -> PhysicalJob:
+        """Read a module's parameters; raises `ConfigurationError`, `SealError`, `MissingTool`."""
+        login = read_login(given, default_db="postgres")
+        common = common_fields(given, _WHERE, login, NAME)
+        label = options.text(given, "label", _WHERE, "")
+        if "\n" in label or "\r" in label or len(label.encode()) > 1000:
+            raise ConfigurationError("label is more than one line, or too long", _WHERE, "Give one line of at most 1000 bytes.")
+        mode = options.choice(given, "mode", _WHERE, (FULL, INCREMENTAL), FULL)
+        if mode == INCREMENTAL and common["exec"] is not None:
+            raise ConfigurationError(
+                "mode incremental needs pg_basebackup on this host: the parent's manifest is not inside the container",
+                "exec",
+                "Take full backups with exec, or publish the server's port and leave out exec.",
+            )
+        rate = options.size_bytes(given, "max_rate", _WHERE, None, minimum=_LEAST_RATE)
+        if rate is not None and rate > _MOST_RATE:
+            raise ConfigurationError("max_rate is above 1 GiB a second, which is the server's own most", _WHERE, "Leave it out.")
+        return cls(
+            **common,
+            mode=mode,
+            full_after_seconds=options.duration_seconds(given, "full_after", _WHERE, cls.full_after_seconds),
+            wal=options.choice(given, "wal", _WHERE, (ARCHIVED, INCLUDED), ARCHIVED),
+            wal_timeout_seconds=options.duration_seconds(given, "wal_timeout", _WHERE, cls.wal_timeout_seconds, minimum=1),
+            max_rate_bytes=rate,
+            checkpoint=options.choice(given, "checkpoint", _WHERE, ("fast", "spread"), "fast"),
+            label=label,
+            state_dir=absolute_path(given, "state_dir", _WHERE),
+        )
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Names of the repositories whose archive has to hold the log: all but those that are optional for it."""
+        return tuple(name for name, spec in self.repositories.items() if not terms_of(name, spec).optional)
+
+
+def default_state_dir() -> Path:
+    """`/var/lib/lifeboat` for root, else the user's own directory for what a program remembers."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/lifeboat")
+    state = os.environ.get("XDG_STATE_HOME")
+    return Path(state, "lifeboat") if state else Path.home() / ".local" / "state" / "lifeboat"

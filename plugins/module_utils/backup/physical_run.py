@@ -1,0 +1,81 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From options to a result: a base backup, or the young one that makes it needless. For the module."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils import compress
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.physical import (
+    back_up,
+    choose_parent,
+    obstacle_to_staging,
+    result_of,
+)
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.physical_job import ARCHIVED, KIND, PhysicalJob
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.physical_wal import archives_of
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.reach import reached
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.young import young_backup
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ArchiveError, ConfigurationError, WalConflict
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.base_programs import PgBaseBackup
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import open_connection, server_facts
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.replication import base_settings, identify
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
+from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
+
+__all__ = ["run"]
+
+
+def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
+    """A base backup, unless a young one is complete in every repository; with `check_mode` only what would be done."""
+    job = PhysicalJob.from_options(given)
+    with contextlib.ExitStack() as stack:
+        repositories = [stack.enter_context(repository) for repository in job.open_repositories()]
+        job = stack.enter_context(reached(job))
+        if not check_mode:
+            stack.enter_context(host_lock(job.system, KIND, job.name, job.lock_dir))
+        young = young_backup(job, repositories, KIND, job.name)
+        if young is not None:
+            return {
+                "changed": False,
+                "backup_id": young.backup_id,
+                "parent": young.parent,
+                "snapshot_at": format_moment(young.snapshot_at),
+                "age_seconds": (now() - young.snapshot_at).total_seconds(),
+            }
+        if check_mode:
+            return {"changed": True, "warnings": list(_rehearse(job, repositories))}
+        return result_of(back_up(job, repositories, progress))
+
+
+def _rehearse(job: PhysicalJob, repositories: Sequence[Repository]) -> Iterator[str]:
+    """What a run needs before it begins, for check mode: raises what the run would raise."""
+    with open_connection(job.login, application_name="lifeboat check") as connection:
+        settings = base_settings(connection)
+        facts = server_facts(connection)
+    identifier = identify(job.login, "lifeboat check")
+    program = PgBaseBackup(facts.major, job.bin_dir, job.inside)
+    if job.wal == ARCHIVED:
+        try:
+            archives_of(repositories, job.required, job.system, identifier)
+        except WalConflict:
+            raise
+        except ArchiveError as error:
+            # The task before this one, which sets archiving up, has not run either.
+            yield str(error)
+    _parent, why_full = choose_parent(job, repositories, facts, settings)
+    compress.compressor(job.compression_level)
+    if settings.tablespaces:
+        obstacle = obstacle_to_staging(job, settings)
+        if obstacle:
+            raise ConfigurationError(f"the backup cannot be staged: {obstacle}", "staging_dir", "Name another staging_dir.")
+        yield "the backup would be staged: the server has tablespaces of its own"
+    yield from job.sealer.notes
+    yield from program.warnings
+    if why_full:
+        yield why_full.replace("was taken", "would be taken")
