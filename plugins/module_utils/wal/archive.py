@@ -149,11 +149,19 @@ class WalArchive:
             )
         return stored_now
 
-    def fetch(self, stored: StoredWal, opener: Opener, target: Path, durable: bool = True) -> None:
+    def fetch(
+        self,
+        stored: StoredWal,
+        opener: Opener,
+        target: Path,
+        durable: bool = True,
+        check: Callable[[Path], None] = lambda path: None,
+    ) -> None:
         """Write the plain file to `target`, by a temporary name beside it; only bytes of the digest in its name get there.
 
-        `durable`: synced before it has its name. Raises `IntegrityError`, `SealError` for a wrong identity,
-        `ObjectMissing`, `RepositoryError`, `ArchiveError` when it cannot be written.
+        `durable`: synced before it has its name. `check` may refuse the whole file under its temporary name. Raises
+        `IntegrityError`, `SealError` for a wrong identity, `ObjectMissing`, `RepositoryError`, `ArchiveError` when it
+        cannot be written.
         """
         if not stored.suffix.startswith(compress.SUFFIX):
             raise ArchiveError(f"{stored.name.text} is stored as {stored.suffix!r}, which this version cannot read", self.where)
@@ -167,6 +175,7 @@ class WalArchive:
                 self._write_opened(stored, opener, file.fileno())
                 if durable:
                     os.fsync(file.fileno())
+            check(temporary)
             os.rename(temporary, target)
             if durable:
                 _sync(target.parent)

@@ -15,7 +15,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Ar
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.header import HEADER_BYTES, WalHeader, read_header
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import SEGMENT, WalName, check_segment_bytes
 
-__all__ = ["ClusterIdentity", "identity_beside", "identity_from"]
+__all__ = ["ClusterIdentity", "control_identifier", "identity_beside", "identity_from"]
 
 SCHEMA = 1
 
@@ -76,13 +76,13 @@ def identity_beside(path: Path, data_dir: Path | None) -> ClusterIdentity | None
                 identity = identity_from(read_header(stream.read(HEADER_BYTES)), data_dir)
         except (UnsafeName, ArchiveError, OSError):
             continue  # one that was made ahead and not written yet, or is being recycled at this moment
-        control = _control_identifier(data_dir)
+        control = control_identifier(data_dir)
         if control in ("", identity.system_identifier):
             return identity
     return None
 
 
-def _control_identifier(data_dir: Path | None) -> str:
+def control_identifier(data_dir: Path | None) -> str:
     """The system identifier that pg_control begins with, or "" where there is none (src/include/catalog/pg_control.h)."""
     if data_dir is None:
         return ""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -65,9 +65,10 @@ class Pusher:
         self.optional = [archive for archive in archives if job.is_optional(archive.repository.name)]
         self.behind = Behind(job.run_dir, job.system)
 
-    def push(self, path: str | os.PathLike[str]) -> PushResult:
-        """Archive one file, as `push_file`."""
+    def push(self, path: str | os.PathLike[str], after_reading: Callable[[], None] = lambda: None) -> PushResult:
+        """Archive one file, as `push_file`. What `after_reading` raises keeps it from being sent."""
         plain = read_wal(path)
+        after_reading()
         shared = _Shared(lambda: seal(plain, self._sealer, self.job.compression_level))
         identity = self._identity_of(plain)
         sent = [_Sent(archive, plain, identity, shared) for archive in self.required]
