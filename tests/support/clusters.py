@@ -46,9 +46,21 @@ SETTINGS: Mapping[str, str] = {
 
 
 class Server:
-    """A running server. `bin_dir` holds its programs, readable for the user it runs as; `password` is the superuser's."""
+    """A running server. `bin_dir` holds its programs, readable for the user it runs as; `password` is the superuser's.
 
-    def __init__(self, major: int, settings: Mapping[str, str] | None = None, *, tcp: bool = False) -> None:
+    `initdb` are more options of that program. `reads_all`: what the server starts (an archive_command) can read this Python
+    and this checkout even where they lie below /root.
+    """
+
+    def __init__(
+        self,
+        major: int,
+        settings: Mapping[str, str] | None = None,
+        *,
+        tcp: bool = False,
+        initdb: tuple[str, ...] = (),
+        reads_all: bool = False,
+    ) -> None:
         self.major = major
         self.bin_dir = readable_bin_dir(major)
         self.settings = {**SETTINGS, **(settings or {})}
@@ -57,7 +69,8 @@ class Server:
         self.port = _free_port()
         self.user = "postgres"
         self.process: subprocess.Popen[bytes] | None = None
-        template, self.password = _initialised(major)
+        self.reads_all = reads_all
+        template, self.password = _initialised(major, initdb)
         self.directory = private_directory("lb")
         self.data, self.socket_dir, self.log = self.directory / "data", self.directory / "s", self.directory / "log"
         try:
@@ -73,10 +86,13 @@ class Server:
         argv = [str(self.bin_dir / "postgres"), "-D", str(self.data), "-k", str(self.socket_dir), "-p", str(self.port)]
         for name, value in {**self.settings, "listen_addresses": self.host if self.tcp else ""}.items():
             argv += ["-c", f"{name}={value}"]
+        options: dict[str, Any] = {"preexec_fn": _end_with_parent, **identity()}
+        if self.reads_all and (entry := account()) is not None:
+            options = {}
+            drop = ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups", "--pdeathsig=QUIT"]
+            argv = [*drop, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", *argv]
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", umask=0o077, preexec_fn=_end_with_parent, **identity()
-            )  # fmt: skip
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", umask=0o077, **options)
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -219,13 +235,13 @@ def readable_bin_dir(major: int) -> Path:
 
 
 @functools.cache
-def _initialised(major: int) -> tuple[Path, str]:
+def _initialised(major: int, more: tuple[str, ...] = ()) -> tuple[Path, str]:
     """A data directory to copy, made once per session, and its superuser's password."""
     directory = private_directory("lb-init")
     password, password_file, data = secrets.token_urlsafe(12), directory / "password", directory / "data"
     password_file.write_text(password)
     password_file.chmod(0o644)  # the directory is 0700, and the server's user must read it
-    argv = ["initdb", "-D", str(data), "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", f"--pwfile={password_file}"]
+    argv = ["initdb", "-D", str(data), "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", f"--pwfile={password_file}", *more]
     _run([str(readable_bin_dir(major) / argv[0]), *argv[1:], "--auth-local=trust", "--auth-host=scram-sha-256"])
     return data, password
 
