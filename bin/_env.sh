@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # shellcheck shell=bash
 #
-# Sourced by bin/demo, bin/test, bin/lint and bin/bench: finds a Python, the newest from 3.11 to 3.14 that really runs,
+# Sourced by bin/demo, bin/test, bin/lint, bin/bench and bin/lifeboat: finds a Python, the newest from 3.11 to 3.14 that really runs,
 # and hands over to bin/_setup.py, which makes the environment and then becomes the command.
 #
 # LIFEBOAT_PYTHON names one Python to use; LIFEBOAT_CACHE another place than .cache of the checkout.
@@ -58,8 +58,8 @@ choose_python() {
   fi
 }
 
-# run_in [--store] ENVIRONMENT COMMAND…: becomes the command, with the collection installed and the environment's
-# programs on PATH; with --store also an S3 store for tests.
+# run_in [--store|--here] ENVIRONMENT COMMAND…: becomes the command, with the collection installed and the environment's
+# programs on PATH; with --store also an S3 store for tests; with --here in the folder that one is in, not the checkout's.
 run_in() {
   local python
   python=$(choose_python)

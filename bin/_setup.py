@@ -1,13 +1,14 @@
 # SPDX-FileCopyrightText: The lifeboat.postgres contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make what a command of bin/ needs, once, and become the command: `_setup.py [--store] ENVIRONMENT COMMAND [ARGUMENT …]`.
+"""Make what a command of bin/ needs, once, and become the command: `_setup.py [--store|--here] ENVIRONMENT COMMAND [ARGUMENT …]`.
 
 Under .cache (or $LIFEBOAT_CACHE) lie virtual environments made from requirements/ENVIRONMENT.txt, the collection as
 ansible-galaxy installs it from its built tarball, and a tool that the tests build. Each is a slot: a directory named after
 the digest of what it is made from, so that a change makes a new one beside it while other runs go on in the old one.
 
 Only the standard library: this runs before anything is installed. The first argument of the command is looked up in the
-environment, and it finds itself in the checkout's folder with PATH, PYTHONPATH and ANSIBLE_COLLECTIONS_PATH set.
+environment, and it finds itself in the checkout's folder (with --here where it was started) with PATH, PYTHONPATH and
+ANSIBLE_COLLECTIONS_PATH set.
 """
 
 from __future__ import annotations
@@ -43,13 +44,14 @@ class SetupError(Exception):
 
 
 def main(arguments: Sequence[str]) -> None:
-    with_store = arguments[0] == "--store"
-    name, *command = arguments[with_store:]
+    flag = arguments[0] if arguments[0] in ("--store", "--here") else ""
+    name, *command = arguments[bool(flag) :]
     environment = virtual_environment(name)
     collections = installed_collection(environment)
-    programs = [environment / "bin", *(store_for_tests() if with_store else [])]
+    programs = [environment / "bin", *(store_for_tests() if flag == "--store" else [])]
     variables = variables_for(environment, collections, programs)
-    os.chdir(CHECKOUT)
+    if flag != "--here":
+        os.chdir(CHECKOUT)
     program = shutil.which(command[0], path=variables["PATH"])
     if program is None:
         raise SetupError(f"the command {command[0]} is not in the environment {environment}")
