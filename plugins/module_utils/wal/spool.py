@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 
-__all__ = ["MARKER", "spool_command"]
+__all__ = ["MARKER", "copy_command", "spool_command"]
 
 MARKER = ".lifeboat-spool"
 """The shipper leaves this file in the spool. Without it the volume is not mounted there, or nobody ships: nothing is taken."""
@@ -23,8 +23,8 @@ MARKER = ".lifeboat-spool"
 # directory after. `ln` gives the name only where there is none. The temporary name is removed first: it may be a link to what
 # was taken already. `umask` because WAL holds everything that was written.
 _COMMAND = (
-    'd={spool}; f="$d/%f"; t="$d/.%f.tmp"; umask 077;'
-    ' test -f "$d/{marker}" || {{ echo "lifeboat: $d is not a spool that is shipped (no {marker})" >&2; exit 1; }};'
+    'd={directory}; f="$d/%f"; t="$d/.%f.tmp"; umask 077;'
+    ' test -f "$d/{marker}" || {{ echo "lifeboat: $d is not {what} (no {marker})" >&2; exit 1; }};'
     ' rm -f "$t" || exit 1;'
     ' if test -e "$f"; then cmp -s "%p" "$f" || {{ echo "lifeboat: $f is there with another content" >&2; exit 1; }};'
     ' else cp "%p" "$t" && sync "$t" && ln "$t" "$f" || {{ rm -f "$t"; exit 1; }}; rm -f "$t"; fi;'
@@ -37,7 +37,14 @@ def spool_command(spool: str) -> str:
 
     Raises `ConfigurationError` for a path that is not absolute or holds a control character.
     """
-    if not PurePosixPath(spool).is_absolute() or ".." in PurePosixPath(spool).parts or not spool.isprintable():
-        raise ConfigurationError(f"the spool {spool!r} is not an absolute path", "spool", "Give the path at which the server sees it.")
+    return copy_command(spool, "spool", MARKER, "a spool that is shipped")
+
+
+def copy_command(directory: str, option: str, marker: str, what: str) -> str:
+    """The same for any directory that a file `marker` tells to be the right one, and mounted; without it `what` is missed."""
+    if not PurePosixPath(directory).is_absolute() or ".." in PurePosixPath(directory).parts or not directory.isprintable():
+        next_step = "Give the path at which the server sees it."
+        raise ConfigurationError(f"the {option} {directory!r} is not an absolute path", option, next_step)
     # PostgreSQL reads %p, %f, %r and %% before the shell sees the text.
-    return _COMMAND.format(spool=shlex.quote(str(PurePosixPath(spool))).replace("%", "%%"), marker=MARKER)
+    quoted = shlex.quote(str(PurePosixPath(directory))).replace("%", "%%")
+    return _COMMAND.format(directory=quoted, marker=marker, what=what)
