@@ -122,7 +122,8 @@ _GUIDE = """\
 | needs the log | from `@FIRST@` to `@LAST@`, and what follows to the moment you want |
 
 @INTRO@You need: @TOOL_CODE@`zstd`, `tar`, `sha256sum`, the PostgreSQL @MAJOR@ programs
-(`pg_verifybackup`@COMBINE_CODE@, the server), @SECRET@and disk space for the server. It is restored as it was: same version, same architecture.
+(`pg_verifybackup`@COMBINE_CODE@, the server), @SECRET@and disk space for the server.
+It is restored as it was: same version, same architecture.
 
 ## The short way
 

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,7 +26,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
     SealError,
 )
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest, Volume
-from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import CHUNK_BYTES, run_through
+from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import CHUNK_BYTES, Pipeline, Stage, run_through
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import Opener
 
@@ -53,7 +53,7 @@ class Fetcher:
 
         The evidence is asked where there is one: it is small, and damage to it can be told from a wrong identity at once.
         """
-        artifact = self._manifest.artifact("evidence" if self.has("evidence") else "dump")
+        artifact = self._manifest.artifact(next((role for role in ("evidence", "dump", "backup_manifest") if self.has(role)), "base"))
         with self._open(artifact, artifact.volumes[0]) as stream:
             head = stream.read(self._opener.head_bytes)
         with self._damage_named(artifact):
@@ -168,6 +168,20 @@ class Fetcher:
     @property
     def _where(self) -> str:
         return f"backup {self._manifest.backup_id} in repository {self._repository.name!r}"
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._manifest
+
+    def into(self, artifact: Artifact, sink: Callable[[bytes], None]) -> None:
+        """Give the opened bytes of an artifact to `sink`, piece by piece; raises as `dump` does. Nothing counts before it returns."""
+        self._fetch(artifact, sink)
+
+    def pour(self, artifact: Artifact, stages: Sequence[Stage]) -> None:
+        """Let the opened bytes of an artifact run through these stages, the last of which keeps them; raises as `dump` does."""
+        opening = [self._opener.stage(), compress.decompressor()]
+        with self._damage_named(artifact), Pipeline([*opening, *stages], self._sealed(artifact)) as pipeline:
+            pipeline.finish()
 
     def _fetch(self, artifact: Artifact, sink: Callable[[bytes], None]) -> None:
         with self._damage_named(artifact):
