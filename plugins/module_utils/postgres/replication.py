@@ -119,7 +119,8 @@ def identify(login: Login, application_name: str) -> str:
         connection.close()
     if row is None:
         raise DatabaseError("the server did not identify itself", login.place)
-    return str(row[0])
+    # A replication connection need not have an encoding; then texts come as bytes.
+    return row[0].decode() if isinstance(row[0], bytes) else str(row[0])
 
 
 def base_fault(said: str) -> LifeboatError | None:
