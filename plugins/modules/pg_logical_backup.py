@@ -53,8 +53,10 @@ options:
   databases:
     description:
       - Several databases of the server, in place of one; each is an asset of its own, called by its own name.
-      - An item is a name, a pattern such as V(shop_*), or a mapping of C(name), C(checks) and C(evidence_queries), where the
-        latter two are for this database in place of O(checks) and O(evidence_queries).
+      - An item is a name, a pattern such as V(shop_*), or a mapping of C(name) and options that are this database's own, each in place
+        of the option of that name. These can be O(accept_deviation), O(application_version), O(checks), O(compression_level),
+        O(digests), O(evidence_budget), O(evidence_queries), O(format), O(jobs), O(limits), O(lock_timeout), O(max_age),
+        O(snapshot_budget), O(statistics), O(volume_size) and O(xmin_age_limit).
       - One that fails does not keep the others from their turn. The module fails at the end, and names those without a backup.
       - With it, or with O(all_databases), O(login_db) is only where the list of databases is asked for; V(postgres) when not given.
     type: list

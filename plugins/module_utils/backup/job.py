@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job_common import Job, common_fields
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job_common import ASSET_KEYS, Job, asset_fields, common_fields
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks import factory as check_factory
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.digest_plan import DigestPlan
@@ -20,14 +20,18 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.login i
 
 if TYPE_CHECKING:
     from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check
-    from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.inside import Inside
 
-__all__ = ["DATABASE", "GLOBALS", "LogicalJob", "read_queries"]
+__all__ = ["DATABASE", "DATABASE_KEYS", "GLOBALS", "LogicalJob", "database_fields"]
 
 DATABASE = "database"
 GLOBALS = "globals"
 """Kind and name: one server's globals are one asset of the system; the server's identifier in the manifest says whose."""
 
+DATABASE_KEYS = (
+    *ASSET_KEYS, "checks", "evidence_queries", "evidence_budget", "lock_timeout", "format", "jobs", "statistics", "snapshot_budget",
+    "xmin_age_limit", "digests",
+)  # fmt: skip
+"""The options that one database of several can have of its own, those of `database_fields`."""
 
 _WHERE = "pg_logical_backup"
 
@@ -51,25 +55,29 @@ class LogicalJob(Job):
     def from_options(cls, given: Mapping[str, Any], default_db: str = "") -> LogicalJob:
         """Read a module's parameters; raises `ConfigurationError`, `SealError`, `MissingTool`."""
         login = read_login(given, default_db=default_db)
-        common = common_fields(given, _WHERE, login, login.dbname)
-        return cls(
-            **common,
-            checks=check_factory.parse(given.get("checks") or []),
-            queries=read_queries(given.get("evidence_queries") or []),
-            evidence_budget_seconds=options.duration_seconds(given, "evidence_budget", _WHERE, 300.0),
-            lock_timeout_seconds=options.duration_seconds(given, "lock_timeout", _WHERE, 60.0, minimum=1),
-            format=_format(given, common["exec"]),
-            jobs=options.integer(given, "jobs", _WHERE, 2, minimum=1, maximum=64),
-            statistics=options.boolean(given, "statistics", _WHERE, False),
-            snapshot_budget_seconds=options.duration_seconds(given, "snapshot_budget", _WHERE, None, minimum=1),
-            xmin_age_limit=options.integer(given, "xmin_age_limit", _WHERE, None, minimum=1),
-            digests=DigestPlan.from_options(options.mapping(given, "digests", _WHERE, None)),
-        )
+        return cls(**{**common_fields(given, _WHERE, login, login.dbname), **database_fields(given, _WHERE)})
 
 
-def _format(given: Mapping[str, Any], inside: Inside | None) -> str:
-    asked: str = options.choice(given, "format", _WHERE, ("auto", "custom", "directory"), "auto")
-    if inside is None:
+def database_fields(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The fields of a `LogicalJob` that may differ from one database to the next; raises `ConfigurationError`."""
+    return {
+        **asset_fields(given, where),
+        "checks": check_factory.parse(given.get("checks") or []),
+        "queries": read_queries(given.get("evidence_queries") or []),
+        "evidence_budget_seconds": options.duration_seconds(given, "evidence_budget", where, 300.0),
+        "lock_timeout_seconds": options.duration_seconds(given, "lock_timeout", where, 60.0, minimum=1),
+        "format": _format(given, where),
+        "jobs": options.integer(given, "jobs", where, 2, minimum=1, maximum=64),
+        "statistics": options.boolean(given, "statistics", where, False),
+        "snapshot_budget_seconds": options.duration_seconds(given, "snapshot_budget", where, None, minimum=1),
+        "xmin_age_limit": options.integer(given, "xmin_age_limit", where, None, minimum=1),
+        "digests": DigestPlan.from_options(options.mapping(given, "digests", where, None)),
+    }
+
+
+def _format(given: Mapping[str, Any], where: str) -> str:
+    asked: str = options.choice(given, "format", where, ("auto", "custom", "directory"), "auto")
+    if not given.get("exec"):
         return asked
     if asked == "directory":
         raise ConfigurationError("format directory needs pg_dump on this host", "exec", "With exec a dump is streamed: leave out format.")

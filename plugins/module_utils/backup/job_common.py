@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
     from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import Sealer
 
-__all__ = ["Job", "absolute_path", "common_fields", "user_path"]
+__all__ = ["ASSET_KEYS", "Job", "absolute_path", "asset_fields", "common_fields", "user_path"]
+
+ASSET_KEYS = ("compression_level", "volume_size", "max_age", "application_version", "limits", "accept_deviation")
+"""The options of `asset_fields`."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +92,24 @@ def common_fields(given: Mapping[str, Any], where: str, login: Login, default_na
         "repositories": repositories,
         "sealer": sealer(options.mapping(given, "encryption", where)),
         "bin_dir": user_path(given, "bin_dir", where),
-        "compression_level": options.integer(given, "compression_level", where, 3, minimum=1, maximum=19),
-        "volume_bytes": options.size_bytes(given, "volume_size", where, DEFAULT_VOLUME_BYTES, minimum=64 * 1024),
         "stall_timeout_seconds": options.duration_seconds(given, "stall_timeout", where, 120.0, minimum=1),
-        "max_age_seconds": options.duration_seconds(given, "max_age", where, None),
         "lock_dir": user_path(given, "lock_dir", where),
         "signing_key": signing_key,
-        "application_version": options.text(given, "application_version", where, ""),
         "staging_dir": absolute_path(given, "staging_dir", where),
+        "exec": None if not within else _inside(within),
+        **asset_fields(given, where),
+    }
+
+
+def asset_fields(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Those fields that may differ from one asset of a server to the next; raises `ConfigurationError`."""
+    return {
+        "compression_level": options.integer(given, "compression_level", where, 3, minimum=1, maximum=19),
+        "volume_bytes": options.size_bytes(given, "volume_size", where, DEFAULT_VOLUME_BYTES, minimum=64 * 1024),
+        "max_age_seconds": options.duration_seconds(given, "max_age", where, None),
+        "application_version": options.text(given, "application_version", where, ""),
         "limits": Limits.from_options(options.mapping(given, "limits", where, None)),
         "accept_deviation": options.boolean(given, "accept_deviation", where, False),
-        "exec": None if not within else _inside(within),
     }
 
 

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import LogicalJob, read_queries
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks import factory as check_factory
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import DATABASE_KEYS, LogicalJob, database_fields
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, LifeboatError, NotAllBackedUp
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import many
 
@@ -30,7 +29,6 @@ LOOK_IN = "postgres"
 """The database to log in to for the list, where none is named: every server has it."""
 
 _WHERE = "pg_logical_backup"
-_PER_DATABASE = ("name", "checks", "evidence_queries")
 
 
 @dataclass(frozen=True)
@@ -74,11 +72,11 @@ class Choice:
         for number, item in enumerate(items, 1):
             where = f"databases, item {number}"
             own = {"name": item} if isinstance(item, str) else item
-            options.unknown_keys(own, _PER_DATABASE, where)
+            options.unknown_keys(own, ("name", *DATABASE_KEYS), where)
             name = options.text(own, "name", where)
             if name in named:
                 raise ConfigurationError(f"database {name!r} is named twice", where, "Once is enough.")
-            named[name] = _own_fields(own)
+            named[name] = _own_fields(given, own, where)
         return cls(named, everything, excluded, unlisted)
 
     def select(self, found: Sequence[Database]) -> Selection:
@@ -131,13 +129,10 @@ def _items(given: Mapping[str, Any]) -> list[Any]:
     return list(items)
 
 
-def _own_fields(own: Mapping[str, Any]) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    if own.get("checks") is not None:
-        fields["checks"] = check_factory.parse(own["checks"])
-    if own.get("evidence_queries") is not None:
-        fields["queries"] = read_queries(own["evidence_queries"])
-    return fields
+def _own_fields(given: Mapping[str, Any], own: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The fields of a job for a database that has options of its own, each in place of the one for all."""
+    own = {key: value for key, value in own.items() if key != "name" and value is not None}
+    return database_fields({**given, **own}, where) if own else {}
 
 
 def _is_pattern(name: str) -> bool:

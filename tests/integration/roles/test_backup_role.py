@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,39 @@ def test_an_unknown_word_in_the_description_of_a_database_is_refused(system: Any
     assert run.status != 0
     assert "chekcs" in run.output
     assert not list(system.repository.iterdir())
+
+
+def test_each_database_has_options_of_its_own_and_those_of_drills_are_none_of_a_backups(system: Any) -> None:
+    shop, licences = system.databases
+    described = [
+        {
+            "name": shop,
+            "digests": {"tables": ["all"]},
+            "limits": {"min_objects": 1},
+            "max_age": "1h",
+            "volume_size": "64KiB",
+            "compression_level": 1,
+            "application_version": "shop:4.2",
+            "objective": {"rpo": "1h"},
+            "check_groups": [],
+            "drill": {"timeout": "10m"},
+        },
+        {"name": licences, "checks": [], "format": "directory", "jobs": 1, "snapshot_budget": "1h", "lock_timeout": "10s"},
+    ]
+    run = system.back_up(lifeboat_databases=described, lifeboat_application_version="licences:1")
+    assert run.status == 0, run.output
+    manifests = {path.parent.name: json.loads(path.read_text()) for path in system.manifests}
+    assert {name: found["application_version"] for name, found in manifests.items()} == {shop: "shop:4.2", licences: "licences:1"}
+    assert manifests[licences]["format"] == "directory"
+    assert "digest_seconds" in manifests[shop]["costs"]
+    assert "digest_seconds" not in manifests[licences]["costs"]
+
+
+def test_a_wrong_value_of_one_database_is_answered_before_anything_runs(system: Any) -> None:
+    run = system.back_up(lifeboat_databases=[{"name": system.databases[0]}, {"name": system.databases[1], "max_age": "soon"}])
+    assert run.status != 0
+    assert "databases, item 2" in run.output
+    assert not system.manifests
 
 
 def test_a_database_named_twice_is_refused(system: Any) -> None:

@@ -53,6 +53,22 @@ def test_a_damaged_backup_fails_the_play_after_the_other_one_had_its_drill(backe
     assert backed_up.nothing_left()
 
 
+def test_each_database_has_a_drill_of_its_own(backed_up: Any, tmp_path: Path) -> None:
+    shop, licences = backed_up.databases
+    older = next(path.stem for path in backed_up.manifests if path.parent.name == shop)
+    run = backed_up.drill(
+        lifeboat_databases=[
+            {"name": shop, "drill": {"backup_id": older, "globals": "false", "jobs": 1}, "digests": {"tables": ["all"]}, "max_age": "1h"},
+            {"name": licences, "drill": {"failure_at": "2099-01-01T00:00:00Z"}, "objective": {"rpo": "1h"}},
+        ],
+        lifeboat_report_dir=str(tmp_path / "reports"),
+    )
+    reports = reports_in(tmp_path / "reports")
+    assert run.status != 0, "the other one's promise is not kept"
+    assert (reports[shop]["verdict"], reports[shop]["backup_id"]) == ("passed", older)
+    assert reports[licences]["objective"]["met"] is False
+
+
 def test_a_drill_that_could_not_begin_is_handed_over_as_unverified(backed_up: Any) -> None:
     run = backed_up.drill(lifeboat_databases=[{"name": "shop", "objective": {"rpo": "soon"}}])
     assert run.status != 0
