@@ -101,6 +101,24 @@ def _add_wal(parser: argparse.ArgumentParser) -> None:
     command.add_argument("--all", action="store_true", help="compare the archives whole, instead of what was noted")
     command.set_defaults(run="wal:catch_up")
 
+    command = words.add_parser("info", help="how far the archive reaches, and what is missing")
+    command.add_argument("--json", action="store_true", help="print the whole answer as JSON")
+    command.set_defaults(run="wal_watch:info")
+
+    command = words.add_parser("heartbeat", help="write the moment into production, so that a recovery can tell what it lost")
+    command.set_defaults(run="wal_watch:heartbeat")
+
+    command = words.add_parser("ship", help="empty a spool into the repositories, until told to stop")
+    command.add_argument("spool", metavar="DIR")
+    command.add_argument("--once", action="store_true", help="ship what is there, and end")
+    command.set_defaults(run="wal_spool:ship")
+
+    command = words.add_parser("receive", help="stream WAL from a server into a spool, and ship it, until told to stop")
+    command.set_defaults(run="wal_spool:receive")
+
+    for command in words.choices.values():  # after the word, too
+        command.add_argument("-c", "--config", metavar="FILE", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
 
 if __name__ == "__main__":
     raise SystemExit(main())

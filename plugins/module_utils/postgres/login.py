@@ -19,13 +19,16 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.url import SSL_MODES, ConnectionUrl, parse_url
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.secret_file import read_secret_file
 
-__all__ = ["read_login"]
+__all__ = ["LOGIN_KEYS", "read_login"]
 
 # What counts as not said: a module fills these in for everybody.
 _DEFAULTS: Mapping[str, str] = {
     "login_host": "", "login_port": "5432", "login_user": "postgres", "login_password": "", "login_unix_socket": "", "login_db": "",
     "ssl_mode": "prefer", "ca_cert": "", "ssl_cert": "", "ssl_key": "",
 }  # fmt: skip
+
+LOGIN_KEYS = (*_DEFAULTS, "login_url", "login_url_file")
+"""The options that say who logs in where, and how the way there is protected."""
 
 
 def read_login(given: Mapping[str, Any], where: str = "login", *, default_db: str = "") -> Login:

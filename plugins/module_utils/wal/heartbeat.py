@@ -23,13 +23,14 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect
     open_connection,
     server_facts,
 )
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.login import LOGIN_KEYS, read_login
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import Lsn
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["METHODS", "TABLE", "Beat", "beat", "read_beat", "restore_point_name", "run_heartbeat"]
+__all__ = ["METHODS", "TABLE", "Beat", "beat", "beat_from_options", "read_beat", "restore_point_name", "run_heartbeat"]
 
 METHODS = ("table", "restore_point")
 TABLE = "lifeboat.heartbeat"
@@ -102,12 +103,13 @@ def restore_point_name(moment: dt.datetime) -> str:
     return f"lifeboat-heartbeat-{format_moment(moment)}"
 
 
-def read_job(given: Mapping[str, Any]) -> str:
-    """The method in the mapping `heartbeat` of a job file; raises `ConfigurationError`."""
+def beat_from_options(given: Mapping[str, Any]) -> Beat:
+    """One beat as a job file asks for it: a login and, in `heartbeat`, the `method`. Raises `ConfigurationError` too."""
+    options.unknown_keys(given, (*LOGIN_KEYS, "heartbeat"), "heartbeat")
     inner = options.mapping(given, "heartbeat", "job file", {})
     options.unknown_keys(inner, ("method",), "heartbeat")
     method: str = options.choice(inner, "method", "heartbeat", METHODS, "table")
-    return method
+    return run_heartbeat(read_login(given, "heartbeat"), method)
 
 
 def _restore_point(connection: Connection[Any]) -> Beat:

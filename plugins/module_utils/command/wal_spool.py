@@ -1,0 +1,53 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`lifeboat wal ship DIR` and `lifeboat wal receive`: WAL of servers that cannot run our command themselves."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ansible_collections.lifeboat.postgres.plugins.module_utils.command.terminal import Terminal, escaped
+from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import Stopped, stop_on_signals
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.job import DEFAULT_FILE, read_job_file
+
+__all__ = ["receive", "ship"]
+
+
+def ship(given: argparse.Namespace, terminal: Terminal) -> int:
+    """0 when nothing is left to ship; with `--once` else the status of the first fault."""
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.ship import ship as run
+
+    job = read_job_file(given.config or DEFAULT_FILE)
+    with _until_stopped():
+        answer = run(job, Path(given.spool).expanduser(), once=given.once, say=_say)
+        terminal.line(f"{len(answer.names)} files shipped")
+        for name, error in sorted(answer.faults.items()):
+            _say(f"{name}: {error}")
+        return next((error.exit_code for _name, error in sorted(answer.faults.items())), 0)
+    return 0
+
+
+def receive(given: argparse.Namespace, terminal: Terminal) -> int:
+    """Runs until it is told to stop, which is its good end."""
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.receive import receive as run
+
+    job = read_job_file(given.config or DEFAULT_FILE)
+    with _until_stopped():
+        run(job, say=_say)
+    return 0
+
+
+@contextlib.contextmanager
+def _until_stopped() -> Iterator[None]:
+    """Being told to stop (SIGTERM, Ctrl-C) is the good end of what runs for ever: nothing was begun that must be finished."""
+    with contextlib.suppress(Stopped), stop_on_signals():
+        yield
+
+
+def _say(words: str) -> None:
+    sys.stderr.write(f"lifeboat: {escaped(words)}\n")
+    sys.stderr.flush()
