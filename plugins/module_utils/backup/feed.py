@@ -13,48 +13,22 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import TypeVar
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
-    LifeboatError,
-    ObjectDamaged,
-    RepositoryError,
-    RepositoryStalled,
-)
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ObjectDamaged, RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository, Upload
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.patience import (
+    as_repository_error,
+    impatient,
+    stalled,
+    within,
+)
 
-__all__ = ["Feed", "copy_object", "healthy", "within"]
-
-Result = TypeVar("Result")
+__all__ = ["Feed", "copy_object", "healthy"]
 
 _PUBLISHED_BYTES_PER_SECOND = 32 * 1024 * 1024
 """Half of what the slowest store that was measured did when it completed a multipart upload."""
 _QUEUE_CHUNKS = 8
 """Chunks are at most 1 MiB (pipeline.py): what one repository may lag behind, in memory."""
-
-
-def within(seconds: float, function: Callable[[], Result], repository: Repository, what: str) -> Result:
-    """The function's result, or `RepositoryStalled` when it takes longer; any fault of it comes back as `RepositoryError`.
-
-    The thread of a call that never returns is left behind as a daemon: nothing in Python can end it.
-    """
-    outcome: list[Result] = []
-    fault: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            outcome.append(function())
-        except BaseException as error:  # noqa: BLE001 - handed over to the caller's thread
-            fault.append(error)
-
-    thread = threading.Thread(target=call, name=f"{repository.name}: {what}", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        raise _stalled(repository, what, seconds)
-    if fault:
-        raise _as_repository_error(fault[0], repository, what)
-    return outcome[0]
 
 
 class Feed:
@@ -161,7 +135,7 @@ class Feed:
 
     def _watch(self) -> None:
         if time.monotonic() - self._progress > self._deadline and not self._idle.is_set() and self.fault is None:
-            self.fault = _stalled(self.repository, "taking bytes", self._deadline)
+            self.fault = stalled(self.repository, "taking bytes", self._deadline)
 
     def _work(self) -> None:
         while True:
@@ -175,7 +149,7 @@ class Feed:
                 try:
                     action()
                 except BaseException as error:  # noqa: BLE001 - handed over to the producer's thread
-                    self.fault = _as_repository_error(error, self.repository, "writing")
+                    self.fault = as_repository_error(error, self.repository, "writing")
             self._progress = time.monotonic()
 
 
@@ -184,13 +158,14 @@ def copy_object(
 ) -> None:
     """Copy one published object, sealed as it is, when its bytes have this digest.
 
-    Raises `ObjectDamaged` for another digest, `RepositoryError`, also soon after `stop` was set; leaves nothing visible then.
+    Raises `ObjectDamaged` for another digest, `RepositoryError`, also soon after `stop` was set and for a source or a target
+    that stands still; leaves nothing visible then.
     """
     digest = hashlib.sha256()
     feed = Feed(target, stall_timeout_seconds)
     try:
         feed.begin(key)
-        with source.open(key) as stream:
+        with impatient(source, stall_timeout_seconds).open(key) as stream:
             for chunk in iter(lambda: stream.read(1024 * 1024), b""):
                 digest.update(chunk)
                 feed.write(chunk)
@@ -217,19 +192,3 @@ def healthy(feeds: Iterable[Feed]) -> list[Feed]:
 
 def _stop() -> None:
     """A marker in the queue: the end. Never called."""
-
-
-def _stalled(repository: Repository, what: str, seconds: float) -> RepositoryStalled:
-    return RepositoryStalled(
-        f"repository {repository.name!r} made no progress for {seconds:.0f} s while {what}",
-        ", ".join(f"{key} {value}" for key, value in sorted(repository.description().items())),
-        "Look at its network, disk or mount; stall_timeout sets the deadline.",
-    )
-
-
-def _as_repository_error(error: BaseException, repository: Repository, what: str) -> RepositoryError:
-    if isinstance(error, RepositoryError):
-        return error
-    if isinstance(error, LifeboatError):
-        return RepositoryError(error.what, error.where, error.next_step)
-    return RepositoryError(f"{what} failed: {type(error).__name__}: {error}", f"repository {repository.name!r}")

@@ -75,7 +75,8 @@ def judge(limits: Limits, figures: Figures, history: Sequence[Manifest]) -> Judg
     of = f"of the last {many(len(known), 'good backup')}"
     deviations += _deviates(figures.plain_bytes, usual_bytes, limits, size, "before compression", of)
     deviations += _deviates(figures.object_count, usual_objects, limits, _objects, "in its schema", of)
-    words = f"judged against the median {of}: {size(round(usual_bytes))}, {_objects(round(usual_objects))}"
+    objects = f", {_objects(round(usual_objects))}" if usual_objects else ""  # a whole server has none that are counted
+    words = f"judged against the median {of}: {size(round(usual_bytes))}{objects}"
     return Judgement(words, tuple(broken), tuple(deviations), tuple(warnings))
 
 

@@ -1,32 +1,25 @@
 # SPDX-FileCopyrightText: The lifeboat.postgres contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From options to a result: a base backup, or the young one that makes it needless. For the module."""
+"""From options to a result: a base backup, or the young one that makes it needless. For the module.
+
+Most runs find a young one. So whatever only a backup needs is loaded when one is due.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils import compress
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.physical import (
-    back_up,
-    choose_parent,
-    obstacle_to_staging,
-    result_of,
-)
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.physical_job import ARCHIVED, KIND, PhysicalJob
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.physical_wal import archives_of
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.reach import reached
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.young import young_backup
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ArchiveError, ConfigurationError, WalConflict
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.base_programs import PgBaseBackup
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import open_connection, server_facts
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.replication import base_settings, identify
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
+
+if TYPE_CHECKING:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 
 __all__ = ["run"]
 
@@ -36,7 +29,6 @@ def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[
     job = PhysicalJob.from_options(given)
     with contextlib.ExitStack() as stack:
         repositories = [stack.enter_context(repository) for repository in job.open_repositories()]
-        job = stack.enter_context(reached(job))
         if not check_mode:
             stack.enter_context(host_lock(job.system, KIND, job.name, job.lock_dir))
         young = young_backup(job, repositories, KIND, job.name)
@@ -48,6 +40,10 @@ def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[
                 "snapshot_at": format_moment(young.snapshot_at),
                 "age_seconds": (now() - young.snapshot_at).total_seconds(),
             }
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.physical import back_up, result_of
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.reach import reached
+
+        job = stack.enter_context(reached(job))
         if check_mode:
             return {"changed": True, "warnings": list(_rehearse(job, repositories))}
         return result_of(back_up(job, repositories, progress))
@@ -55,6 +51,13 @@ def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[
 
 def _rehearse(job: PhysicalJob, repositories: Sequence[Repository]) -> Iterator[str]:
     """What a run needs before it begins, for check mode: raises what the run would raise."""
+    from ansible_collections.lifeboat.postgres.plugins.module_utils import compress
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.physical import choose_parent, obstacle_to_staging
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.physical_wal import archives_of
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.base_programs import PgBaseBackup
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import open_connection, server_facts
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.replication import base_settings, identify
+
     with open_connection(job.login, application_name="lifeboat check") as connection:
         settings = base_settings(connection)
         facts = server_facts(connection)

@@ -13,15 +13,15 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import DATABASE, GLOBALS, LogicalJob
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import DATABASE, GLOBALS, UNLISTED, LogicalJob
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.several import LOOK_IN, Choice, back_up_several
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.young import young_backup
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, Locked
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
 if TYPE_CHECKING:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.several import Choice
     from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 
 __all__ = ["run"]
@@ -35,8 +35,8 @@ def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[
     Beside the database, what belongs to the whole server: the option `globals`.
     """
     asked = options.choice({"globals": _word(given.get("globals"))}, "globals", "pg_logical_backup", _GLOBALS, "true")
-    choice = Choice.from_options(given)
-    job = LogicalJob.from_options(given, "" if choice is None else LOOK_IN)
+    several = _several(given)
+    job = LogicalJob.from_options(given, "" if several is None else several.look_in)
     with contextlib.ExitStack() as stack:
         repositories = [stack.enter_context(repository) for repository in job.open_repositories()]
         job = stack.enter_context(_reached(job))
@@ -46,7 +46,7 @@ def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[
 
         return _with_globals(
             asked,
-            lambda: back_up_one(job) if choice is None else back_up_several(job, choice, back_up_one),
+            lambda: back_up_one(job) if several is None else several.back_up(job, back_up_one),
             lambda: _globals_when_due(job, repositories, check_mode, progress),
         )
 
@@ -125,6 +125,16 @@ def _globals_when_due(
         from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.globals import back_up_globals
 
         return back_up_globals(job, repositories, progress)
+
+
+def _several(given: Mapping[str, Any]) -> Choice | None:
+    """Which of several databases were asked for, or None when one is meant."""
+    if not any(given.get(key) for key in ("databases", "all_databases", "exclude_databases")):
+        options.choice(given, "unlisted", "pg_logical_backup", UNLISTED, UNLISTED[0])
+        return None
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.several import Choice
+
+    return Choice.from_options(given)
 
 
 def _reached(job: LogicalJob) -> AbstractContextManager[LogicalJob]:

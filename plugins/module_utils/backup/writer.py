@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.feed import Feed, copy_object, healthy, within
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.feed import Feed, copy_object, healthy
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ObjectMissing, RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import DEFAULT_VOLUME_BYTES, BackupRef, artifact_key, manifest_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest, Volume

@@ -60,7 +60,7 @@ class BaseUnpacker(FunctionStage):
         except tarfile.HeaderError as error:
             raise self._wrong(f"a header in it is damaged: {error}") from None
         name = member.name.rstrip("/")
-        parts = (name[2:] if name.startswith("./") else name).split("/")  # the server itself writes ./pg_wal/archive_status
+        parts = name.removeprefix("./").split("/")  # the server itself writes ./pg_wal/archive_status
         if any(part in ("", ".", "..") for part in parts) or "\0" in name:
             raise self._wrong(f"{member.name!r} in it is no path below the server's directory")
         self.names.add(parts[0])
