@@ -12,7 +12,7 @@ from typing import Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.archive import WalArchive
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.spool import spool_command
-from support.clusters import Server, account, private_directory
+from support.clusters import Server, _run, account, private_directory
 from support.leaks import eventually
 from support.logical import Identity
 
@@ -44,9 +44,20 @@ def new_spool() -> Path:
 class SpoolingServer(Server):
     """A server whose archive_command writes into `spool`, as one inside an image does."""
 
-    def __init__(self, major: int = 18, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, major: int = 18, settings: Mapping[str, str] | None = None, segment_megabytes: int = 16) -> None:
         self.spool = new_spool()
+        self._segment_megabytes = segment_megabytes
         super().__init__(major, {"archive_mode": "on", "archive_command": spool_command(str(self.spool)), **(settings or {})})
+
+    def start(self) -> None:
+        if self.process is None and self._segment_megabytes != 16:
+            resize(self, self._segment_megabytes)
+        super().start()
+
+
+def resize(server: Server, segment_megabytes: int) -> None:
+    """Give a server that was never started segments of another size: a copy of one that was initialised is quicker to make so."""
+    _run([str(server.bin_dir / "pg_resetwal"), f"--wal-segsize={segment_megabytes}", "-D", str(server.data)])
 
 
 def fill(server: Server, count: int = 1) -> list[str]:
