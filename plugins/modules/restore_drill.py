@@ -22,6 +22,9 @@ description:
   - The verdict is C(passed), C(failed) or C(unverified); what could not be verified never counts as passed. The module fails
     unless the verdict is C(passed) and the objective was met, and returns the report also then.
   - Run it on a host that is not production's, with a credential that can only read.
+  - With O(mode=pitr) a base backup is recovered with the WAL that was archived after it, to the latest state or to a moment of your
+    choice. Recovery fails closed, which PostgreSQL's own does not. A hole, a damaged segment or a store that does not answer is a failure
+    with a named cause, never a server that comes up with less data.
 extends_documentation_fragment:
   - lifeboat.postgres.attributes
   - lifeboat.postgres.checks
@@ -46,7 +49,8 @@ options:
     type: str
   name:
     description:
-      - The name under which the database was backed up. Required unless O(reap).
+      - The name under which the database was backed up. Required unless O(reap). With O(mode=pitr) the name of the server's base
+        backups, V(cluster) by default.
     type: str
   repositories:
     description:
@@ -59,6 +63,69 @@ options:
     description:
       - Name of the one in O(repositories) to restore from.
     type: str
+  mode:
+    description:
+      - V(logical) drills a dump, V(pitr) a base backup and the WAL archived after it (see C(docs/pitr-drill.md)).
+    type: str
+    choices: [logical, pitr]
+    default: logical
+  target:
+    description:
+      - Where a recovery of O(mode=pitr) is to stop, exactly one of O(target.latest), O(target.time), O(target.lsn), O(target.name) and
+        O(target.xid). The latest state by default. It begins with the newest base backup that ended before, whatever state that is in.
+    type: dict
+    suboptions:
+      latest:
+        description: The latest state that the archive holds. Only this measures the RPO.
+        type: bool
+      time:
+        description: A moment with its time zone. It has to lie before a commit that was archived, else nobody can know that it was reached.
+        type: str
+      lsn:
+        description: A position in the WAL, for example V(16/B374D848).
+        type: str
+      name:
+        description: The name of a restore point.
+        type: str
+      xid:
+        description: The number of a transaction.
+        type: str
+      inclusive:
+        description: Whether what lies exactly at the target is replayed. True by default.
+        type: bool
+      timeline:
+        description: The timeline to follow, by its number. The newest one by default, which has to be the only way on from the base backup.
+        type: int
+  markers:
+    description:
+      - With O(mode=pitr), queries that tell the moment from another one. A query gives something when it gives a row, and for one single value
+        when that is neither null, false nor 0.
+    type: dict
+    suboptions:
+      must_exist:
+        description: Queries that must give something.
+        type: list
+        elements: str
+      must_not_exist:
+        description: Queries that must give nothing. One that cannot run, since its table is not there, makes the drill C(unverified).
+        type: list
+        elements: str
+  database:
+    description:
+      - With O(mode=pitr), the database that O(checks) and O(markers) are asked in. V(postgres) by default.
+    type: str
+  superuser:
+    description:
+      - With O(mode=pitr), the role that made production's cluster, by which the drill comes in. V(postgres) by default.
+    type: str
+  data_checksums:
+    description:
+      - With O(mode=pitr), look at the checksum of every page of the recovered cluster. True by default.
+    type: bool
+  amcheck:
+    description:
+      - With O(mode=pitr), look at every table and B-tree index of the recovered cluster with C(pg_amcheck). True by default.
+    type: bool
   backup_id:
     description:
       - The backup to drill. V(latest) is the newest one, whatever state it is in; an older one is only taken when it is named here.
@@ -231,6 +298,23 @@ EXAMPLES = r"""
     enforce_objective: false
   register: figures
 
+- name: Recover the shop to the moment before somebody dropped a table, and show it
+  lifeboat.postgres.restore_drill:
+    mode: pitr
+    system: shop
+    database: shop
+    target:
+      time: "2026-11-21T12:04:30Z"
+    markers:
+      must_exist:
+        - SELECT 1 FROM orders WHERE id = 4711
+      must_not_exist:
+        - SELECT 1 FROM orders WHERE placed_at > '2026-11-21T12:04:30Z'
+    repositories: "{{ lifeboat_repositories }}"
+    identity_file: /root/escrow/shop.identity
+    verify_keys: "{{ lifeboat_verify_keys }}"
+  become: true
+
 - name: Remove what drills left that were killed
   lifeboat.postgres.restore_drill:
     reap: true
@@ -294,6 +378,10 @@ report:
       description: Settings of the throwaway server that differ from a server's that is kept.
       type: dict
       sample: {fsync: "off", archive_mode: "off"}
+    recovery:
+      description: What a recovery of O(mode=pitr) was asked for and what it came to; none for a dump.
+      type: dict
+      sample: {target: "time 2026-11-21 12:04:30+00:00", timeline: 1, reached_lsn: 16/B374D848, segments: 41}
     teardown:
       description: Whether nothing is left, and what is.
       type: dict
@@ -348,6 +436,7 @@ reaped:
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils._ansible import run_module
 from ansible_collections.lifeboat.postgres.plugins.module_utils._argspec import CHECKS_SPEC
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_terms import LOGICAL, MODES
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DEFAULT_WORK_DIR, LATEST, WAIVERS
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.run import run
 
@@ -360,6 +449,30 @@ def main() -> None:
             "name": {"type": "str"},
             "repositories": {"type": "dict"},
             "repository": {"type": "str"},
+            "mode": {"type": "str", "choices": list(MODES), "default": LOGICAL},
+            "target": {
+                "type": "dict",
+                "options": {
+                    "latest": {"type": "bool"},
+                    "time": {"type": "str"},
+                    "lsn": {"type": "str"},
+                    "name": {"type": "str"},
+                    "xid": {"type": "str"},
+                    "inclusive": {"type": "bool"},
+                    "timeline": {"type": "int"},
+                },
+            },
+            "markers": {
+                "type": "dict",
+                "options": {
+                    "must_exist": {"type": "list", "elements": "str"},
+                    "must_not_exist": {"type": "list", "elements": "str"},
+                },
+            },
+            "database": {"type": "str"},
+            "superuser": {"type": "str"},
+            "data_checksums": {"type": "bool"},
+            "amcheck": {"type": "bool"},
             "backup_id": {"type": "str", "default": LATEST},
             "identity_file": {"type": "path"},
             "passphrase_file": {"type": "path", "no_log": False},
@@ -381,7 +494,7 @@ def main() -> None:
             "reap": {"type": "bool", "default": False},
         },
         run,
-        required_if=[("reap", False, ("system", "name", "repositories"))],
+        required_if=[("reap", False, ("system", "repositories"))],
     )
 
 

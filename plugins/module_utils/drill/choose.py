@@ -18,7 +18,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import In
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 
-__all__ = ["KIND", "Found", "check_volumes", "choose"]
+__all__ = ["KIND", "Found", "check_volumes", "choose", "found_in", "named_backup"]
 
 KIND = "database"
 
@@ -46,7 +46,7 @@ def choose(plan: DrillPlan, repositories: Sequence[Repository]) -> Found:
     wherever it lies.
     """
     catalogue = Catalogue.load(repositories, plan.system, KIND, plan.name, plan.verify_keys)
-    backup = catalogue.newest() if plan.backup_id == LATEST else _named(catalogue, plan.backup_id)
+    backup = catalogue.newest() if plan.backup_id == LATEST else named_backup(catalogue, plan.backup_id)
     if backup is None:
         names = ", ".join(repr(repository.name) for repository in repositories)
         which = "no backup" if plan.backup_id == LATEST else f"no backup {plan.backup_id}"
@@ -55,6 +55,11 @@ def choose(plan: DrillPlan, repositories: Sequence[Repository]) -> Found:
             f"repositories {names}" if len(repositories) > 1 else f"repository {names}",
             "Check system and name, and whether backups run.",
         )
+    return found_in(catalogue, backup, repositories)
+
+
+def found_in(catalogue: Catalogue, backup: Backup, repositories: Sequence[Repository]) -> Found:
+    """Where this backup of a catalogue is taken from, and what is wrong with the other places."""
     results = [
         CheckResult(f"repository {name}", UNVERIFIED, "a listing of its backups", "could not be listed", why)
         for name, why in catalogue.unreachable.items()
@@ -72,7 +77,8 @@ def choose(plan: DrillPlan, repositories: Sequence[Repository]) -> Found:
     return Found(backup.manifest, repository, tuple(results), reachable, backup.signed_by)
 
 
-def _named(catalogue: Catalogue, backup_id: str) -> Backup | None:
+def named_backup(catalogue: Catalogue, backup_id: str) -> Backup | None:
+    """The backup of this id, or None; raises `ManifestError` when its manifest is broken, `RepositoryError`."""
     for broken in catalogue.broken:
         if broken.key.endswith(f"/{backup_id}.json") and isinstance(broken, Unread):
             raise RepositoryError(

@@ -137,8 +137,13 @@ def check_identity_place(identity_file: str) -> None:
 
 
 def needed_bytes(manifest: Manifest) -> int:
-    """What a drill of this backup takes on the disk at its height: the opened dump, the database, its WAL."""
+    """What a drill of this backup takes on the disk at its height: the opened dump, the database, its WAL.
+
+    A base backup is unpacked where it is used; its log comes by the segment, and goes again.
+    """
     database = manifest.database_bytes
+    if manifest.kind == "base":
+        return max(database, manifest.plain_bytes) + min(database, wal_bytes(database)) + CLUSTER_BYTES
     return manifest.plain_bytes + int(database * RESTORED_FACTOR) + min(database, wal_bytes(database)) + CLUSTER_BYTES
 
 

@@ -14,6 +14,8 @@ from typing import Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout, options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks import factory as check_factory
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.moment import RecoveryTarget, parse_moment
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_terms import DEFAULT_BASE_NAME, LOGICAL, MODES, PITR, PitrTerms
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, LifeboatError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import validate
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import parse_public_keys
@@ -31,8 +33,9 @@ _WHERE = "restore_drill"
 
 @dataclass(frozen=True)
 class DrillPlan:
-    """One drill of one database's backup. Durations are seconds; `jobs` 0 means one per processor.
+    """One drill of one database's backup, or with mode `pitr` of a base backup and its log.
 
+    Durations are seconds; `jobs` 0 means one per processor.
     `identity_file` or `passphrase_file` opens the backup, whichever its method asks for.
     `backup_id` is `latest` or an id. `failure_at` is aware, or None for the moment at which the drill begins.
     """
@@ -61,10 +64,15 @@ class DrillPlan:
     globals: str = "auto"
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
     waive: frozenset[str] = field(default_factory=frozenset)
+    mode: str = LOGICAL
+    pitr: PitrTerms = field(default_factory=PitrTerms)
 
     @classmethod
     def from_options(cls, given: Mapping[str, Any]) -> DrillPlan:
         """Read a module's parameters; raises `ConfigurationError` that names the option."""
+        mode = options.choice(given, "mode", _WHERE, MODES, LOGICAL)
+        if mode == LOGICAL:
+            PitrTerms.refuse(given, _WHERE)
         objective = options.mapping(given, "objective", _WHERE, {})
         options.unknown_keys(objective, ("rpo", "rto"), f"{_WHERE}.objective")
         report_repository = options.mapping(given, "report_repository", _WHERE, None)
@@ -78,7 +86,7 @@ class DrillPlan:
         chosen = check_factory.of_groups(checks, check_groups, f"{_WHERE}.check_groups")
         return cls(
             system=options.text(given, "system", _WHERE),
-            name=options.text(given, "name", _WHERE),
+            name=options.text(given, "name", _WHERE, *([DEFAULT_BASE_NAME] if mode == PITR else [])),
             repositories=_repositories(given),
             identity_file=options.text(given, "identity_file", _WHERE, ""),
             passphrase_file=options.text(given, "passphrase_file", _WHERE, ""),
@@ -101,7 +109,19 @@ class DrillPlan:
             report_repository=report_repository,
             globals=_globals(given),
             waive=_waivers(given),
+            mode=mode,
+            pitr=PitrTerms.from_options(given, _WHERE) if mode == PITR else PitrTerms(),
         )
+
+    @property
+    def kind(self) -> str:
+        """The kind of backup that is drilled."""
+        return "base" if self.mode == PITR else "database"
+
+    @property
+    def target(self) -> RecoveryTarget:
+        """Where a point-in-time recovery is to stop."""
+        return self.pitr.target
 
     @property
     def worker_count(self) -> int:
@@ -148,16 +168,7 @@ def _moment(given: Mapping[str, Any], key: str) -> dt.datetime | None:
     text = options.text(given, key, _WHERE, "")
     if not text:
         return None
-    try:
-        # Python before 3.11 does not read the Z of ISO 8601.
-        moment = dt.datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise ConfigurationError(
-            f"{key}: {text!r} is not a moment with its time zone", _WHERE, "Write it like 2026-11-21T03:15:00Z."
-        ) from None
-    return moment.astimezone(dt.timezone.utc)
+    return parse_moment(text, key, _WHERE)
 
 
 def _path(given: Mapping[str, Any], key: str) -> Path | None:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import PASSED
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose import KIND
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.deliver import deliver
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.measure import measured_rpo
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.frame import Frame
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_story import PitrStory
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_terms import PITR
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan, work_dir_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.prepare import rehearse
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.story import Story
@@ -61,7 +62,7 @@ def drill(plan: DrillPlan, progress: Callable[[str], None] = lambda message: Non
     Start it from the main thread: the throwaway server dies with the thread that started it.
     """
     started_at = now()
-    story = Story(plan, progress)
+    story: Frame = (PitrStory if plan.mode == PITR else Story)(plan, progress)
     try:
         story.tell()
     finally:
@@ -69,21 +70,18 @@ def drill(plan: DrillPlan, progress: Callable[[str], None] = lambda message: Non
     return _report(plan, story, started_at, teardown)
 
 
-def _report(plan: DrillPlan, story: Story, started_at: dt.datetime, teardown: Teardown) -> DrillReport:
+def _report(plan: DrillPlan, story: Frame, started_at: dt.datetime, teardown: Teardown) -> DrillReport:
     verdict = derive_verdict(story.findings)
     failure_at = plan.failure_at or started_at
     found = story.found
-    snapshot_at = found.manifest.snapshot_at if found is not None else None
-    rpo_seconds, rpo_note = None, "no backup was found"
-    if snapshot_at is not None:
-        rpo_seconds, rpo_note = measured_rpo(snapshot_at, failure_at)
+    rpo_seconds, rpo_note = story.rpo(failure_at)
     if verdict.verdict != PASSED:
         rpo_note = rpo_note or "measured to the snapshot of a backup that did not pass"
     watch = story.watch
     verified_seconds = watch.verified_seconds if verdict.verdict == PASSED else None
     return DrillReport(
         system=plan.system,
-        kind=KIND,
+        kind=plan.kind,
         name=plan.name,
         backup_id=found.manifest.backup_id if found is not None else "",
         repository=found.repository.name if found is not None else "",
@@ -98,7 +96,7 @@ def _report(plan: DrillPlan, story: Story, started_at: dt.datetime, teardown: Te
         checks=tuple(story.checks),
         isolation=story.isolation or Isolation(False, "none", "no server was started"),
         settings=story.settings,
-        snapshot_at=snapshot_at,
+        snapshot_at=story.state_at,
         failure_at=failure_at,
         started_at=started_at,
         finished_at=now(),
@@ -107,6 +105,7 @@ def _report(plan: DrillPlan, story: Story, started_at: dt.datetime, teardown: Te
         lifeboat_version=VERSION,
         waived=tuple(sorted(plan.waive)),
         warnings=tuple(story.warnings),
+        recovery=story.recovery,
     )
 
 
@@ -132,4 +131,4 @@ def _reap(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def _which(report: DrillReport) -> str:
     backup = report.backup_id or "no backup"
-    return f"{backup} of database {report.name!r} of system {report.system!r}"
+    return f"{backup} of {report.kind} {report.name!r} of system {report.system!r}"

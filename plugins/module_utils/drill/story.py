@@ -1,105 +1,54 @@
 # SPDX-FileCopyrightText: The lifeboat.postgres contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What happens in a drill, in its order, and what was found out so far when it ends early."""
+"""What happens in the drill of a dump, in its order."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import datetime as dt
 import functools
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, UNVERIFIED, CheckResult
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.runner import run_checks
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill import guard, logical
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.account import account_for
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose import Found, choose
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose import choose
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.errands import Errands
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.fetch import Fetcher
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.frame import Frame
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.globals import FoundGlobals, find_globals, restore_globals
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.limit import TimeIsUp, time_limit
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.measure import Stopwatch
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.measure import measured_rpo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.prepare import look_before, open_repositories, sealing_notes
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.prepare import look_before, sealing_notes
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.target import Target
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.teardown import reap, tear_down
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.workspace import Workspace
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
-    EvidenceError,
-    IntegrityError,
-    LifeboatError,
-    ManifestError,
-    ObjectMissing,
-    RestoreError,
-)
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.compare import compare
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import Evidence
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import named
-from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import Isolation, Teardown
-from ansible_collections.lifeboat.postgres.plugins.module_utils.report.verdict import Finding, derive_verdict, finding_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
-from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import Stopped
-from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import DamagedSeal
-from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import clean_line
-from ansible_collections.lifeboat.postgres.plugins.module_utils.words import duration, many, size
+from ansible_collections.lifeboat.postgres.plugins.module_utils.words import many, size
 
 __all__ = ["Story"]
-
-# Faults of the backup itself. Every other one (an unreachable repository, a missing tool, a refusal) leaves open what the
-# backup is worth: unverified.
-_BACKUP_IS_BAD = (DamagedSeal, EvidenceError, IntegrityError, ManifestError, ObjectMissing, RestoreError)
 
 _APPLICATION = "lifeboat drill checks"
 
 
-class Story:
-    """One drill. `tell` runs it and never raises for what can go wrong; the rest says what was found out."""
+class Story(Frame):
+    """The drill of a dump."""
 
     def __init__(self, plan: DrillPlan, progress: Callable[[str], None]) -> None:
-        self.plan = plan
-        self.watch = Stopwatch(progress)
-        self.findings: list[Finding] = []
-        self.checks: list[CheckResult] = []
-        self.warnings: list[str] = []
-        self.found: Found | None = None
-        self.isolation: Isolation | None = None
-        self.settings: dict[str, str] = {}
+        super().__init__(plan, progress)
         self._globals: FoundGlobals | None = None
-        self._workspace: Workspace | None = None
-        self._target: Target | None = None
 
-    def tell(self) -> None:
-        try:
-            with time_limit(self.plan.timeout_seconds), contextlib.ExitStack() as stack:
-                self._drill([stack.enter_context(repository) for repository in open_repositories(self.plan)])
-        except LifeboatError as error:
-            self.findings.append(Finding(FAILED if isinstance(error, _BACKUP_IS_BAD) else UNVERIFIED, str(error)))
-        except TimeIsUp:
-            during = f" (during {self.watch.phases[-1].name})" if self.watch.phases else ""
-            said = f"the drill did not end within its timeout of {duration(self.plan.timeout_seconds)} and was ended{during}"
-            self.findings.append(Finding(UNVERIFIED, said))
-        except (Stopped, KeyboardInterrupt) as stop:
-            self.findings.append(Finding(UNVERIFIED, f"the drill was stopped by {stop or 'Ctrl-C'}"))
-        except OSError as error:
-            place = f" ({error.filename})" if error.filename else ""
-            self.findings.append(Finding(UNVERIFIED, f"this host refused: {error.strerror or error}{place}"))
-        except Exception as error:  # noqa: BLE001 - whatever it was: the report is written, and nothing stays behind
-            said = clean_line(str(error), 300)
-            self.findings.append(Finding(UNVERIFIED, f"unexpected {type(error).__name__}: {said}. Please report it"))
+    @property
+    def state_at(self) -> dt.datetime | None:
+        return self.found.manifest.snapshot_at if self.found is not None else None
 
-    def tear_down(self) -> Teardown:
-        """Remove everything; a drill that leaves something behind has not passed."""
-        if self._workspace is None:
-            return Teardown(True, 0.0, (), "Nothing was started.")
-        with _undisturbed(), self.watch.phase("teardown", "tear down the throwaway server"):
-            result = tear_down(self._workspace, self._target.cluster if self._target is not None else None)
-        if not result.complete:
-            self.findings.append(Finding(UNVERIFIED, f"the drill left something behind: {'; '.join(result.left)}"))
-        return result
+    def rpo(self, failure_at: dt.datetime) -> tuple[float | None, str]:
+        return (None, "no backup was found") if self.state_at is None else measured_rpo(self.state_at, failure_at)
 
     def _drill(self, repositories: Sequence[Repository]) -> None:
         plan, watch = self.plan, self.watch
@@ -144,11 +93,6 @@ class Story:
             self._check(target, database, evidence, manifest)
         if all(result.verdict == PASSED for result in self.checks):
             watch.verified()
-
-    def _reap_earlier(self) -> None:
-        for reaped in reap(self.plan.work_dir):
-            if reaped.state != "running":
-                self.warnings.append(f"an earlier drill was killed and had left {reaped.drill_id}: {reaped.state}, {reaped.detail}")
 
     def _evidence(self, fetcher: Fetcher) -> Evidence | None:
         if not fetcher.has("evidence"):
@@ -216,27 +160,3 @@ class Story:
         kept = {name: digest for name, digest in evidence.objects.items() if name not in left_out}
         privileges = {name: digest for name, digest in evidence.privileges.items() if name not in left_out}
         return dataclasses.replace(evidence, objects=kept, privileges=privileges)
-
-    def _take(self, results: Iterable[CheckResult]) -> str:
-        """Keep results; return the worst of their verdicts."""
-        taken = list(results)
-        self.checks += taken
-        findings = [finding_of(result) for result in taken]
-        self.findings += findings
-        return derive_verdict(findings).verdict
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Being told to stop does not cut the clean-up short. Only the main thread can see to that, and is told at all."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before: dict[signal.Signals, Any] = {}
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        before[number] = signal.signal(number, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -93,6 +93,22 @@ class Workspace:
             os.chown(self.path, -1, account.gid)
         self.path.chmod(0o710)
 
+    def empty_data(self, account: Account) -> None:
+        """Make the server's data directory anew; no server of this drill may run any more."""
+        shutil.rmtree(self.data)
+        self.data.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            os.chown(self.data, account.uid, account.gid)
+
+    def room(self, name: str, account: Account) -> Path:
+        """A directory of ours below `fetched`, into which the drill's user may look."""
+        path = self.fetched / name
+        path.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            os.chown(path, -1, account.gid)
+        path.chmod(0o750)
+        return path
+
     def close(self) -> None:
         """Give up the lock; from now on the directory, where it still exists, can be reaped. Idempotent."""
         if self._lock >= 0:

@@ -21,7 +21,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Ma
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.verdict import Objective, is_good
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
-__all__ = ["SCHEMA", "DrillReport", "Isolation", "Objective", "Phase", "Teardown"]
+__all__ = ["SCHEMA", "DrillReport", "Isolation", "Objective", "Phase", "PointInTime", "Teardown"]
 
 SCHEMA = 1
 
@@ -54,13 +54,41 @@ class Teardown:
 
 
 @dataclass(frozen=True)
+class PointInTime:
+    """What a point-in-time recovery was asked for, and what it came to.
+
+    `target` and `stopped` are sentences, `stopped` in PostgreSQL's own words. `chain` are the base backups it began with, a
+    full one first. `first_segment` to `last_segment` is the log that the archive held for it, of which `segments` were
+    replayed. One can recover to any moment from `window_from` (when the base ended) to about `window_until` (when the last
+    segment arrived); `gap_seconds` is the longest time between two arrivals. `last_commit` is the last one that was
+    replayed, `heartbeat` the last beat that came through. Empty, 0 or None is what the drill did not come to know.
+    """
+
+    target: str
+    chain: tuple[str, ...] = ()
+    timeline: int = 0
+    base_lsn: str = ""
+    reached_lsn: str = ""
+    stopped: str = ""
+    last_commit: dt.datetime | None = None
+    heartbeat: dt.datetime | None = None
+    first_segment: str = ""
+    last_segment: str = ""
+    segments: int = 0
+    window_from: dt.datetime | None = None
+    window_until: dt.datetime | None = None
+    gap_seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class DrillReport:
     """One drill. Moments are aware and in UTC.
 
     `backup_id`, `repository`, `snapshot_at` are empty or None when the drill found no backup. `service_ready_seconds` is
     the RTO to a server that serves, `verified_seconds` the RTO to the last green check; None when the drill did not get
     there. `rpo_seconds` is how far the restored state lies behind `failure_at`, or None with `rpo_note`. `settings` are
-    those of the throwaway server that differ from production's. `waived` lists guards that were waived by name.
+    those of the throwaway server that differ from production's. `waived` lists guards that were waived by name. `recovery` is
+    None for a dump.
     """
 
     system: str
@@ -88,6 +116,7 @@ class DrillReport:
     lifeboat_version: str
     waived: tuple[str, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    recovery: PointInTime | None = None
 
     @property
     def good(self) -> bool:
@@ -160,4 +189,19 @@ _READERS: dict[str, Any] = {
     "teardown": strict.nested(Teardown, {"complete": strict.boolean, "seconds": strict.number, "left": strict.tuple_of(strict.text)}),
     "waived": strict.tuple_of(strict.text),
     "warnings": strict.tuple_of(strict.text),
+    "recovery": strict.optional(
+        strict.nested(
+            PointInTime,
+            {
+                "chain": strict.tuple_of(strict.text),
+                "timeline": strict.count,
+                "segments": strict.count,
+                "last_commit": strict.optional(strict.moment),
+                "heartbeat": strict.optional(strict.moment),
+                "window_from": strict.optional(strict.moment),
+                "window_until": strict.optional(strict.moment),
+                "gap_seconds": _SECONDS,
+            },
+        )
+    ),
 }
