@@ -14,19 +14,27 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils import cli
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.job import WalJob
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import BACKUP, HISTORY, PARTIAL, SEGMENT, WalName
 from support.clusters import Server, private_directory
 from support.leaks import eventually
 from support.logical import Identity
+from support.parts import require
 
-__all__ = ["ArchivingServer", "Place", "archive_place", "command_line", "job_options", "run_wal", "write_job"]
+__all__ = [
+    "ArchivingServer", "Place", "RealWal", "archive_place", "command_line", "job_options", "real_wal", "run_wal", "wal", "wal15", "wal18",
+    "write_job",
+]  # fmt: skip
 
 SYSTEM = "shop"
 LIBRARY = os.pathsep.join(path for path in sys.path if path)
@@ -190,3 +198,93 @@ def _script(path: Path, argv: list[str]) -> Path:
     path.write_text(f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n')
     path.chmod(0o755)
     return path
+
+
+@dataclass(frozen=True)
+class RealWal:
+    """What a server handed its archiver, kept without the server: every kind of file, in a data directory of its own.
+
+    `segments` are whole ones in order, of timeline 1 and then of timeline 2; the others are the one of their kind.
+    """
+
+    data: Path
+    major: int
+    system_identifier: str
+    segments: tuple[str, ...]
+    history: str
+    partial: str
+    backup: str
+
+    @property
+    def everything(self) -> tuple[str, ...]:
+        return (*self.segments, self.history, self.partial, self.backup)
+
+    def path(self, name: str) -> Path:
+        return self.data / "pg_wal" / name
+
+    def read(self, name: str) -> bytes:
+        return self.path(name).read_bytes()
+
+    def copy(self, target: Path) -> RealWal:
+        """The same to be damaged."""
+        shutil.copytree(self.data, target)
+        return replace(self, data=target)
+
+    def job(self, repositories: Mapping[str, Any], keys: Identity, run_dir: Path, **more: Any) -> WalJob:
+        """A job as the command reads it, for files that lie here."""
+        given = job_options(repositories, keys, run_dir, data_dir=str(self.data), identity_file=str(keys.file))
+        return WalJob.from_options({**given, **more})
+
+
+def real_wal(major: int) -> RealWal:
+    """Segments of 1 MB, a backup's label, and what a promotion leaves, from a server that is gone again."""
+    data = private_directory("lb-real")
+    with ArchivingServer(major, {}, Identity(Path(), ""), segment_mb=1, command="false") as server:
+        segments = server.fill_segments(2)
+        with server.connect() as connection:
+            connection.execute("SELECT pg_backup_start('test', true)")
+            connection.execute("SELECT * FROM pg_backup_stop(false)")
+        segments += server.fill_segments(2)
+        # So that the timeline is left in the middle of a segment, and that there is a partial one.
+        server.execute("SET synchronous_commit = on; SELECT pg_logical_emit_message(true, 'fill', repeat('x', 100000))")
+        server.halt()
+        (data / "global").mkdir()
+        (data / "pg_wal").mkdir()
+        _take(server, data, server.waiting())
+        (server.data / "recovery.signal").touch()
+        server.settings = {**server.settings, "restore_command": "false"}
+        server.start()
+        segments += server.fill_segments(2, kilobytes=700)
+        with server.connect() as connection:
+            row = connection.execute("SELECT system_identifier::text FROM pg_control_system()").fetchone()
+        assert row is not None
+        _take(server, data, ["../PG_VERSION", "../global/pg_control", *server.waiting()])
+    taken = sorted(path.name for path in (data / "pg_wal").iterdir())
+    named = {WalName.parse(name).kind: name for name in taken}
+    kept = tuple(name for name in taken if WalName.parse(name).kind == SEGMENT)
+    assert set(segments) <= set(kept), (segments, taken)
+    return RealWal(data, major, row[0], kept, named[HISTORY], named[PARTIAL], named[BACKUP])
+
+
+def _take(server: ArchivingServer, data: Path, names: list[str]) -> None:
+    for name in names:
+        shutil.copy(server.wal_dir / name, data / "pg_wal" / name)
+
+
+@pytest.fixture(scope="session")
+def wal15() -> RealWal:
+    require("postgresql:15")
+    return real_wal(15)
+
+
+@pytest.fixture(scope="session")
+def wal18() -> RealWal:
+    require("postgresql:18")
+    return real_wal(18)
+
+
+@pytest.fixture(scope="session", params=[15, 18], ids=["pg15", "pg18"])
+def wal(request: pytest.FixtureRequest) -> RealWal:
+    """Of each of the two in turn."""
+    found: RealWal = request.getfixturevalue(f"wal{request.param}")
+    return found

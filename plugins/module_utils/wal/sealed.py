@@ -119,9 +119,11 @@ def _look(name: WalName, head: bytes | None, data: bytes | None, size_bytes: int
     text = data.decode("utf-8", errors="replace")
     if name.kind == HISTORY:
         try:
-            read_history(text, name.timeline)
+            steps = read_history(text, name.timeline)
         except IntegrityError as error:
             raise ArchiveError(error.what, "", "Look at pg_wal before anything there is removed.") from None
+        if not steps:
+            raise ArchiveError(f"{name.text} does not say where its timeline came from", "", "It was cut: look at pg_wal.")
     elif not text.startswith("START WAL LOCATION: "):
         raise ArchiveError(f"{name.text} is not a backup's label: it begins with {text[:40]!r}")
     return None
