@@ -85,7 +85,7 @@ options:
     default: 2
   stall_timeout:
     description:
-      - A copy fails when its target takes no bytes for this long.
+      - A copy fails when its target takes no bytes, or its source gives none, for this long. So does a listing.
     type: str
     default: 2m
   lock_dir:

@@ -23,6 +23,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Ob
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import DEFAULT_VOLUME_BYTES, BackupRef, artifact_key, manifest_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest, Volume
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.patience import within
 
 __all__ = ["BackupWriter", "Delivery"]
 

@@ -31,6 +31,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.inspection impor
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.patience import impatient
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
@@ -51,8 +52,9 @@ def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[
     warnings: list[str] = []
     for route in plan.routes:
         with contextlib.ExitStack() as stack:
-            source = stack.enter_context(open_repository(route.source, plan.repositories[route.source], read_only=True))
-            target = stack.enter_context(open_repository(route.target, plan.repositories[route.target], read_only=check_mode))
+            places = ((route.source, True), (route.target, check_mode))
+            opened = [stack.enter_context(open_repository(name, plan.repositories[name], read_only=only)) for name, only in places]
+            source, target = (impatient(repository, plan.stall_timeout_seconds) for repository in opened)
             if source.description() == target.description():
                 raise ConfigurationError(f"repositories {source.name!r} and {target.name!r} are the same place", "backup_copy")
             if not check_mode:

@@ -14,12 +14,13 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.feed import copy_object, within
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.feed import copy_object
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError, ObjectExists, RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.inspection import sha256_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import artifact_key, backup_prefix, manifest_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest, Volume
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.patience import within
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stored_manifest import LIMIT_BYTES
 
 __all__ = ["Copied", "copy_backup"]

@@ -14,17 +14,21 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils import compress
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill import guard
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.account import account_for
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose import Found, check_volumes, choose
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose_base import choose_base
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.fetch import Fetcher
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_archive import rehearse_chain
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_terms import PITR
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.target import Programs, rehearse_isolation, require_isolation
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DrillRefused
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DrillRefused, RepositoryError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import manifest_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.factory import opener, shortcoming
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
-__all__ = ["Prepared", "look_before", "open_repositories", "rehearse", "sealing_notes"]
+__all__ = ["Prepared", "keeping_notes", "look_before", "open_repositories", "rehearse", "sealing_notes"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def look_before(plan: DrillPlan, found: Found, try_writing: bool) -> Prepared:
     check_volumes(found)
     fetcher.check_instructions()
     fetcher.check_identity()
-    return Prepared(fetcher, programs, (*notes, *programs.warnings))
+    return Prepared(fetcher, programs, (*notes, *keeping_notes(found.repository, manifest), *programs.warnings))
 
 
 def sealing_notes(manifest: Manifest) -> list[str]:
@@ -73,11 +77,26 @@ def sealing_notes(manifest: Manifest) -> list[str]:
     return [f"this backup is {said}"] if said else []
 
 
+def keeping_notes(repository: Repository, manifest: Manifest) -> list[str]:
+    """What every report has to say where whoever may write could destroy this backup (law 5)."""
+    try:
+        why = repository.unguarded(manifest_key(manifest.ref))
+    except RepositoryError as error:
+        return [f"whether this backup could be destroyed where it lies is not known: {error.what}"]
+    if not why:
+        return []
+    return [f"whoever may replace what lies in repository {repository.name!r} can destroy this backup: {why} (law 5 does not hold)"]
+
+
 def rehearse(plan: DrillPlan) -> dict[str, Any]:
     """What a drill would do, for check mode; raises what would refuse or fail it before it begins. Changes nothing."""
+    archive_notes: list[str] = []
     with contextlib.ExitStack() as stack:
-        found = choose(plan, [stack.enter_context(repository) for repository in open_repositories(plan)])
+        repositories = [stack.enter_context(repository) for repository in open_repositories(plan)]
+        found = choose_base(plan, repositories)[0] if plan.mode == PITR else choose(plan, repositories)
         prepared = look_before(plan, found, try_writing=False)
+        if plan.mode == PITR:
+            archive_notes = [f"the WAL archive leads to the target: {rehearse_chain(plan, found.repository, found.manifest)}"]
     manifest = found.manifest
     with rehearse_isolation(plan, prepared.programs) as confinement:
         require_isolation(plan, confinement)
@@ -91,7 +110,7 @@ def rehearse(plan: DrillPlan) -> dict[str, Any]:
         "fetch_bytes": manifest.size_bytes,
         "needed_bytes": guard.needed_bytes(manifest),
         "work_dir": str(plan.work_dir),
-        "notes": [*(f"{result.name}: {result.found}" for result in found.results), *sealing_notes(manifest), *prepared.notes],
+        "notes": [*(f"{result.name}: {result.found}" for result in found.results), *sealing_notes(manifest), *archive_notes, *prepared.notes],
     }
 
 

@@ -125,6 +125,13 @@ class Repository(ABC):
         A repository opened read-only on the local machine answers False without trying.
         """
 
+    def unguarded(self, key: str) -> str:
+        """Why what lies under `key` could be destroyed by who may write here, or "" where a lock or versions keep it (law 5).
+
+        Looked at, not tried. Raises `RepositoryError`.
+        """
+        return "a directory keeps neither versions nor locks"
+
     @abstractmethod
     def description(self) -> dict[str, str]:
         """Type and place for results, logs and reports; never a credential."""

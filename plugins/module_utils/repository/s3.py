@@ -106,6 +106,12 @@ class S3Repository(Repository):
 
         return s3_probe.can_write(self.client, probe_prefix)
 
+    def unguarded(self, key: str) -> str:
+        head = self.head(key) or {}
+        if head.get("ObjectLockMode") or head.get("VersionId", "null") != "null":
+            return ""
+        return "the store keeps neither versions nor locks of it"
+
     def description(self) -> dict[str, str]:
         options = self.client.options
         facts = {

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import os
 import subprocess
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Ac
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 from support.backups import check_complete
 from support.clusters import Server
-from support.logical import manifest_of, new_identity, options
+from support.logical import manifest_of, new_identity, options, posix
 from support.store_fixtures import Bucket
 
 pytestmark = pytest.mark.needs("store:versitygw")
@@ -73,6 +75,62 @@ def test_what_the_host_holds_does_not_open_the_backup(
         pyrage.decrypt(sealed, [pyrage.ssh.Identity.from_buffer(signing_key.read_bytes())])
     opening = pyrage.x25519.Identity.from_str(identity.file.read_text().strip())
     assert pyrage.decrypt(sealed, [opening])
+
+
+ASKED = {"object_lock": "compliance", "object_lock_days": 2}
+BY_DEFAULT = {"Mode": "COMPLIANCE", "Days": 2}
+
+
+@pytest.mark.parametrize("by", ["the option object_lock", "the bucket's default retention"])
+def test_object_lock_is_on_every_object_of_a_backup_and_the_hosts_credential_cannot_destroy_one(
+    by: str, postgres18: Server, database: str, versity_bucket: Bucket, tmp_path: Path
+) -> None:
+    client, bucket = versity_bucket.store.client(), versity_bucket.name
+    if by == "the bucket's default retention":
+        rule = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": BY_DEFAULT}}
+        client.put_object_lock_configuration(Bucket=bucket, ObjectLockConfiguration=rule)
+    # The worst credential that a host could have by mistake: it may delete, versions too.
+    user = versity_bucket.store.add_user(f"careless-{os.urandom(3).hex()}")
+    rules = ["ListBucket", "PutObject", "GetObject", "GetObjectVersion", "DeleteObject", "DeleteObjectVersion"]
+    rules += ["PutObjectRetention", "GetObjectRetention", "AbortMultipartUpload"]
+    versity_bucket.store.allow(bucket, {user[0]: [f"s3:{rule}" for rule in rules]})
+    spec = versity_bucket.spec(user=user, **(ASKED if by == "the option object_lock" else {}))
+    identity = new_identity(tmp_path / "identity.txt")
+    backup_id = run(options(postgres18, database, {"offsite": spec}, identity, tmp_path / "locks", globals="false"))["backup_id"]
+    manifest = manifest_of(spec, backup_id, database)
+
+    keys = versity_bucket.keys()
+    assert {layout.manifest_key(manifest.ref), f"{layout.backup_prefix(manifest.ref)}RESTORE.md"} < set(keys)
+    versions = {}
+    for key in keys:
+        head = client.head_object(Bucket=bucket, Key=key)
+        if by == "the option object_lock":  # versitygw does not show what only the bucket's rule says; it keeps to it below
+            assert head["ObjectLockMode"] == "COMPLIANCE", key
+            assert head["ObjectLockRetainUntilDate"] > dt.datetime.now(dt.timezone.utc) + dt.timedelta(days=1, hours=23), key
+        versions[key] = head["VersionId"]
+    theirs = versity_bucket.store.client(user)
+    for key, version in versions.items():
+        with pytest.raises(theirs.exceptions.ClientError, match=r"(?i)lock|worm"):
+            theirs.delete_object(Bucket=bucket, Key=key, VersionId=version)
+        # Without a version a store may set a marker before it: then the object seems gone, and is there.
+        with contextlib.suppress(theirs.exceptions.ClientError):
+            theirs.delete_object(Bucket=bucket, Key=key)
+        assert client.get_object(Bucket=bucket, Key=key, VersionId=version)["Body"].read()
+
+
+def test_a_report_can_say_where_nothing_keeps_a_backup_from_being_destroyed(
+    versity_bucket: Bucket, rclone_bucket: Bucket, tmp_path: Path
+) -> None:
+    plain = Bucket(versity_bucket.store)
+    specs = {"locked": versity_bucket.spec(**ASKED), "plain": plain.spec(), "rclone": rclone_bucket.spec()}
+    specs["here"] = posix(tmp_path / "here")
+    said = {}
+    for name, spec in specs.items():
+        with open_repository(name, spec) as repository:
+            repository.put("shop/x", b"x")
+            said[name] = repository.unguarded("shop/x")
+    neither = "the store keeps neither versions nor locks of it"
+    assert said == {"locked": "", "plain": neither, "rclone": neither, "here": "a directory keeps neither versions nor locks"}
 
 
 def test_object_lock_keeps_even_the_administrator_from_destroying_it(

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,3 +102,29 @@ def test_a_target_that_fails_in_the_middle_holds_no_backup_and_gets_it_with_the_
         assert [copy["backup_id"] for copy in run(options())["copied"]] == [manifest.backup_id]
         with open_repository("abroad", rclone_bucket.spec()) as repository:
             assert check_complete(repository, manifest.ref) == manifest
+
+
+@pytest.mark.usefixtures("no_ambient_aws")
+@pytest.mark.parametrize("operation", ["GetObject", "ListObjectsV2"])
+def test_a_source_that_hangs_is_named_within_the_deadline_and_nothing_looks_like_a_copy(
+    rclone_bucket: Bucket, tmp_path: Path, operation: str
+) -> None:
+    (tmp_path / "abroad").mkdir(mode=0o700)
+    shelf = Shelf({"here": rclone_bucket.spec(), "abroad": {"type": "posix", "path": str(tmp_path / "abroad")}})
+    manifest = shelf.backup(at=now() - dt.timedelta(hours=1), into=["here"])
+    with S3Proxy(rclone_bucket.store.endpoint) as proxy:
+        # The client itself would wait for ten minutes, as a mount that hangs waits for ever.
+        here = rclone_bucket.spec(endpoint=proxy.endpoint, read_timeout="10m")
+        specs = {"here": here, "abroad": {**shelf.specs["abroad"], "copy_from": "here"}}
+        options = {"system": "shop", "repositories": specs, "lock_dir": str(tmp_path / "locks"), "stall_timeout": "2s"}
+        proxy.on(operation, BlackHole(), skip=2 if operation == "GetObject" else 0)  # two manifests, then bytes
+        started = time.monotonic()
+        with pytest.raises(RepositoryError, match=r"'here'.*made no progress for 2 s") as caught:
+            run(options)
+        assert time.monotonic() - started < 20
+        assert caught.value.result["copied"] == []
+        assert not list((tmp_path / "abroad").rglob("manifests/**/*.json"))
+        proxy.clear()
+        assert [copy["backup_id"] for copy in run({**options, "stall_timeout": "30s"})["copied"]] == [manifest.backup_id]
+        assert check_complete(shelf.repositories["abroad"], manifest.ref) == manifest
+    shelf.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 from support.clusters import Server
-from support.damage import altered, dump_of, manifest_of, put, reseal_dump, sealed_for, sign_again
+from support.damage import altered, dump_of, manifest_of, put, reseal_dump, sealed_for, sign_again, volumes
 from support.drills import BackedUp, short_work_dir
 from support.logical import opened
 
@@ -200,6 +201,26 @@ class TestSealedAsIfNothingWereWrong:
         reseal_dump(shop, bytes(dump))
         report = shop.drill(work_dir)
         assert (report["verdict"], "customers_mail_key" in str(report["checks"])) == ("failed", True), report["reason"]
+
+    def test_one_altered_byte_that_breaks_no_rule_fails_and_its_table_is_named(self, shop: BackedUp, work_dir: Path) -> None:
+        dump = bytearray(opened(shop.repository, manifest_of(shop), "dump", shop.identity))
+        position = dump.index(hashlib.md5(b"777").hexdigest().encode())  # in a note, of which nothing but its digest is known
+        dump[position] = ord("0") if dump[position] != ord("0") else ord("1")
+        reseal_dump(shop, bytes(dump))
+        report = shop.drill(work_dir)
+        assert (report["verdict"], report["verified_seconds"]) == ("failed", None), report["reason"]
+        assert re.search(r"content digests.*orders", report["reason"]), report["reason"]
+
+    @pytest.mark.parametrize("at", [0.0, 0.5, 1.0])
+    def test_one_altered_byte_of_the_sealed_dump_of_which_the_manifest_knows_nothing_fails_when_it_is_opened(
+        self, shop: BackedUp, work_dir: Path, at: float
+    ) -> None:
+        sealed = bytearray(b"".join(path.read_bytes() for path in volumes(shop)))
+        sealed[min(int(len(sealed) * at), len(sealed) - 1)] ^= 1
+        put(shop, "dump", bytes(sealed))
+        report = shop.drill(work_dir)
+        assert report["verdict"] == "failed", report["reason"]
+        assert re.search(r"damaged|cannot be opened|not sealed|age", report["reason"]), report["reason"]
 
     def test_what_only_begins_like_a_dump_fails(self, shop: BackedUp, work_dir: Path) -> None:
         reseal_dump(shop, b"PGDMP")
