@@ -68,6 +68,8 @@ class Worker:
         """Serve until the postmaster has ended, or what this was started with has changed."""
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
         while self._watch.alive(TURN_SECONDS) and not self._ending.is_set() and not self._stuck() and not self._changed():
+            # Soon, so that a file that somebody makes ready a second time is not taken for one that is archived.
+            self._forget_what_is_taken()
             if time.monotonic() - self._looked_at >= LOOK_SECONDS:
                 self._look()
         self._ending.set()
@@ -132,7 +134,7 @@ class Worker:
         deadline = time.monotonic() + HOLD_SECONDS
         with self._shipping.condition:
             while (left := deadline - time.monotonic()) > 0 and not self._shipping.idle:
-                if sum(other > name for other in self.life.acknowledged) >= HOLD_FILES or self._ending.is_set():
+                if sum(other > name for other in list(self.life.acknowledged)) >= HOLD_FILES or self._ending.is_set():
                     return
                 self._shipping.condition.wait(left)
 
@@ -143,11 +145,10 @@ class Worker:
             self._look()
 
     def _look(self) -> None:
-        """See what waits: take the next files from it, forget what the archiver has taken note of, and say how much it is."""
+        """See what waits: take the next files from it, and say how much it is."""
         with self._looking, contextlib.suppress(OSError):
             found = backlog.look(self.data_dir)
-            for name in [name for name in self.life.acknowledged if not backlog.is_ready(self.data_dir, name)]:
-                self.life.forget(name)
+            self._forget_what_is_taken()
             if not self._shipping.idle:
                 # Only while somebody asks: how often a failing store is tried is the archiver's to say.
                 waiting = [name for name in found.names if name not in self.life.acknowledged]
@@ -155,6 +156,11 @@ class Worker:
             if time.monotonic() - self._looked_at >= LOOK_SECONDS or self._status.trouble:
                 self._looked_at = time.monotonic()
                 self._status.write(found)
+
+    def _forget_what_is_taken(self) -> None:
+        for name in list(self.life.acknowledged):
+            if not backlog.is_ready(self.data_dir, name):
+                self.life.forget(name)
 
     def _ship(self, path: Path) -> None:
         name = path.name
