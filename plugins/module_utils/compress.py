@@ -20,7 +20,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import CH
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["METHOD", "SUFFIX", "compressor", "decompressor", "packed", "unpacked"]
+__all__ = ["METHOD", "SUFFIX", "compressor", "decompressor", "packed", "unpacked", "unpacked_bytes"]
 
 METHOD = "zstd"
 SUFFIX = ".zst"
@@ -76,10 +76,9 @@ def packed(data: bytes, level: int = 3) -> bytes:
 def unpacked(data: bytes, limit_bytes: int) -> bytes:
     """The inverse in memory; raises `IntegrityError` for what is cut, damaged, or larger than `limit_bytes` when opened."""
     library = _at_hand()
-    size = -1 if library is None else _frame_bytes(library, data)
-    if library is not None and 0 <= size <= limit_bytes:
+    if library is not None and 0 <= unpacked_bytes(data) <= limit_bytes:
         try:
-            whole: bytes = library.ZstdDecompressor().decompress(data, max_output_size=limit_bytes, allow_extra_data=False)
+            whole: bytes = library.ZstdDecompressor().decompress(data, allow_extra_data=False)
         except library.ZstdError as error:
             raise IntegrityError(f"the compressed stream is damaged: {clean_line(str(error))}", METHOD, _DAMAGED) from None
         return whole
@@ -97,20 +96,23 @@ def unpacked(data: bytes, limit_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def _at_hand() -> ModuleType | None:
-    try:
-        return _library()
-    except MissingTool:
-        return None
-
-
-def _frame_bytes(library: ModuleType, data: bytes) -> int:
-    """What the first frame says that it holds, or -1 where it does not say so (written to a pipe) or is none."""
+def unpacked_bytes(data: bytes) -> int:
+    """What it says that it holds, or -1 where it does not say so (it was written to a pipe) or nobody here can read it."""
+    library = _at_hand()
+    if library is None:
+        return -1
     try:
         size = int(library.get_frame_parameters(data).content_size)
     except library.ZstdError:
         return -1
     return size if 0 <= size < 1 << 62 else -1
+
+
+def _at_hand() -> ModuleType | None:
+    try:
+        return _library()
+    except MissingTool:
+        return None
 
 
 def _through(stage: Stage, data: bytes) -> bytes:

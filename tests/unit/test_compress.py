@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress
@@ -105,3 +106,31 @@ def test_the_callers_environment_does_not_change_what_a_backup_is(monkeypatch: p
     monkeypatch.setenv("ZSTD_CLEVEL", "19")
     monkeypatch.setenv("ZSTD_NBTHREADS", "7")
     assert through(compress.compressor(prefer="program"), PLAIN) == usual
+
+
+@given(data=st.binary(max_size=300_000), level=st.integers(1, 6))
+def test_what_is_packed_in_memory_is_an_ordinary_stream(data: bytes, level: int) -> None:
+    packed = compress.packed(data, level)
+    assert compress.unpacked_bytes(packed) == len(data)
+    assert compress.unpacked(packed, len(data)) == data
+    if data:
+        with pytest.raises(IntegrityError, match="holds more than"):
+            compress.unpacked(packed, len(data) - 1)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_went_through_a_pipe_is_unpacked_in_memory(way: str) -> None:
+    assert compress.unpacked(through(compress.compressor(prefer=way), PLAIN), len(PLAIN)) == PLAIN
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data + b"x", lambda data: data[:-9] + b"12345" + data[-4:]])
+def test_what_is_unpacked_in_memory_is_whole_or_refused(damage: Callable[[bytes], bytes]) -> None:
+    with pytest.raises(IntegrityError, match="damaged"):
+        compress.unpacked(damage(compress.packed(PLAIN)), 1_000_000)
+
+
+@pytest.mark.parametrize("data", [b"", b"nonsense"])
+def test_what_is_no_stream_is_refused_in_memory(data: bytes) -> None:
+    assert compress.unpacked_bytes(data) == -1
+    with pytest.raises(IntegrityError):
+        compress.unpacked(data, 1_000_000)

@@ -203,7 +203,10 @@ class WalArchive:
         try:
             if stored.size_bytes <= IN_MEMORY_BYTES:
                 data = opener.open(self.repository.read(stored.key, IN_MEMORY_BYTES))
-                write(compress.unpacked(data, LARGEST_BYTES))
+                if 0 <= compress.unpacked_bytes(data) <= IN_MEMORY_BYTES:
+                    write(compress.unpacked(data, IN_MEMORY_BYTES))
+                else:
+                    run_through([compress.decompressor()], [data], write)
             else:
                 run_through([opener.stage(), compress.decompressor()], self._stream(stored.key), write)
         except DamagedSeal as error:

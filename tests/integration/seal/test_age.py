@@ -152,3 +152,17 @@ def test_no_part_of_an_identity_is_in_an_argument_or_the_environment(keys: dict[
     stage = open_with(keys, "here", "program").stage()
     secret = next(line for line in Path(keys["here"].path).read_text().splitlines() if line.startswith("AGE-SECRET-KEY-"))
     assert secret not in str(vars(stage))
+
+
+@pytest.mark.parametrize("writer", WAYS)
+def test_in_memory_it_is_the_same(keys: dict[str, KeyPair], way: str, writer: str) -> None:
+    sealed = sealer({"recipients": [keys["here"].public]}, writer).seal(PLAIN)
+    assert PLAIN not in sealed
+    ours = open_with(keys, "here", way)
+    assert ours.open(sealed) == PLAIN
+    assert through(ours.stage(), sealed) == PLAIN
+    with pytest.raises(WrongIdentity):
+        open_with(keys, "stranger", way).open(sealed)
+    for damaged in (sealed[:-1], sealed[:-100] + bytes([sealed[-100] ^ 1]) + sealed[-99:], sealed[:40], b""):
+        with pytest.raises(DamagedSeal):
+            ours.open(damaged)
