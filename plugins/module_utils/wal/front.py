@@ -48,6 +48,10 @@ def main(argv: list[str]) -> int:
         try:
             return _through_worker(run_dir, life, data_dir, config, path)
         except (Broken, OSError) as error:
+            if not _alive(life):
+                # Its archiver only waits for us, and holds what the next server needs.
+                _say(f"the server has ended: {os.path.basename(path)} is not archived")
+                return 1
             _say(f"the worker cannot be used ({error}): {os.path.basename(path)} is archived without it")
     sys.stderr.flush()
     os.chdir(data_dir)
@@ -64,6 +68,14 @@ def _life() -> str:
     except OSError:
         return ""
     return f"{int(lines[0])}-{lines[2].strip()}" if len(lines) >= 3 and lines[0].isdigit() and lines[2].strip().isdigit() else ""
+
+
+def _alive(life: str) -> bool:
+    try:
+        os.kill(int(life.partition("-")[0]), 0)
+    except OSError:
+        return False
+    return True
 
 
 def _through_worker(run_dir: str, life: str, data_dir: str, config: str, path: str) -> int:

@@ -28,7 +28,7 @@ __all__ = ["DEFAULT_FILE", "KEYS", "WalJob", "read_job_file"]
 DEFAULT_FILE = Path("/etc/lifeboat/wal.json")
 KEYS = (
     "system", "repositories", "encryption", "compression_level", "jobs", "run_dir", "stall_timeout",
-    "identity_file", "passphrase_file", "data_dir", "prefetch",
+    "identity_file", "passphrase_file", "data_dir", "prefetch", "alert_after",
 )  # fmt: skip
 
 _WHERE = "WAL archive"
@@ -41,7 +41,8 @@ class WalJob:
     `repositories` are those that are written directly; of those that are `optional` a push does not wait. `sealer` is None
     for a job that can only fetch. `jobs` files are compressed, sealed and sent at once. `prefetch` is how many segments
     after the wanted one a fetch brings along. `run_dir` holds what need not outlive the machine's uptime. `data_dir` is the
-    server's; None stands for the working directory, which is where a server starts its commands.
+    server's; None stands for the working directory, which is where a server starts its commands. `alert_after_seconds` is how
+    long a file may wait before the worker calls it trouble.
     """
 
     system: str
@@ -55,6 +56,7 @@ class WalJob:
     passphrase_file: str = ""
     data_dir: Path | None = None
     prefetch: int = 8
+    alert_after_seconds: float = 300.0
 
     @classmethod
     def from_options(cls, given: Mapping[str, Any], others: Iterable[str] = ()) -> WalJob:
@@ -87,6 +89,7 @@ class WalJob:
             passphrase_file=options.text(given, "passphrase_file", _WHERE, ""),
             data_dir=_absolute(given, "data_dir"),
             prefetch=options.integer(given, "prefetch", _WHERE, 8, minimum=0, maximum=64),
+            alert_after_seconds=options.duration_seconds(given, "alert_after", _WHERE, 300.0, minimum=1),
         )
 
     @property

@@ -41,7 +41,6 @@ HOLD_SECONDS = 1.0
 started for each file would cost half as much as the file itself."""
 
 STUCK_FACTOR = 3
-ALERT_AFTER_SECONDS = 300.0
 
 _REQUEST_BYTES = 16 * 1024
 
@@ -57,8 +56,10 @@ class Worker:
         self._stamp = stamp
         self.job = WalJob.from_options({**read_job_file(config), "data_dir": str(self.data_dir)})
         self._pusher = Pusher(self.job)
-        self._status = Status(status_file(life.run_dir, self.job.system), self.job.system, life.postmaster.pid, ALERT_AFTER_SECONDS)
+        where = status_file(life.run_dir, self.job.system)
+        self._status = Status(where, self.job.system, life.postmaster.pid, self.job.alert_after_seconds)
         self._ending = threading.Event()
+        self._orphaned = False
         self._looking = threading.Lock()
         self._looked_at = 0.0
         self._handlers: set[threading.Thread] = set()
@@ -72,6 +73,7 @@ class Worker:
             self._forget_what_is_taken()
             if time.monotonic() - self._looked_at >= LOOK_SECONDS:
                 self._look()
+        self._orphaned = not self._watch.alive()
         self._ending.set()
         # From here on nobody finds us, and the launcher finds no acknowledgement.
         self.life.end()
@@ -113,7 +115,8 @@ class Worker:
         task = self._shipping.ask(Path(os.fsdecode(path)))
         self._fill()
         if not self._wait(connection, task):
-            return b"~\n"
+            # The server's archiver waits for this answer, and a new server waits for the archiver to go.
+            return b"= 1 the server has ended\n" if self._orphaned else b"~\n"
         if task.error is not None:
             return f"= {task.error.exit_code} {task.path.name}: {_one_line(task.error)}\n".encode()
         self._hold(connection, task.path.name)
@@ -123,9 +126,10 @@ class Worker:
         """Until the file has arrived or failed, saying that we live; False when this worker ends before."""
         while True:
             with self._shipping.condition:
-                if task.finished or self._shipping.condition.wait_for(lambda: task.finished, HEARTBEAT_SECONDS):
+                self._shipping.condition.wait_for(lambda: task.finished or self._orphaned, HEARTBEAT_SECONDS)
+                if task.finished:
                     return True
-                if task.begun is None and self._ending.is_set():
+                if self._orphaned or (self._ending.is_set() and task.begun is None):
                     return False
             connection.sendall(b".\n")
 
