@@ -117,8 +117,8 @@ class Container:
 
 
 @contextlib.contextmanager
-def podman_container(*options: str) -> Iterator[Container]:
-    """A server under podman without a network, in an image that is made when the first asks for it."""
+def podman_container(*options: str, network: str = "none") -> Iterator[Container]:
+    """A server under podman, without a network unless one is named, in an image that is made when the first asks for it."""
     environment = {**os.environ, "CONTAINERS_CONF": str(CONTAINERS_CONF)}
     name = f"lb-reach-{secrets.token_hex(4)}"
     image = f"localhost/{name}"  # its own, which nobody removes from under another run
@@ -130,7 +130,7 @@ def podman_container(*options: str) -> Iterator[Container]:
 
     podman("import", "--quiet", *_change(), str(image_tar()), image)
     try:
-        podman("run", "--detach", "--network", "none", "--name", name, *options, image)
+        podman("run", "--detach", "--network", network, "--name", name, *options, image)
         found = Container({"type": "podman", "container": name}, ["podman", "exec", "--interactive", name], environment)
         found.wait()
         yield found

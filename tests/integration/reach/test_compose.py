@@ -91,6 +91,20 @@ def test_what_is_not_there_is_said_in_one_sentence(
     assert "\n" not in str(caught.value)
 
 
+def test_a_service_that_was_stopped_is_one_sentence(project: tuple[Container, Container], asked: Asked) -> None:
+    compose = project[0].prefix[: project[0].prefix.index("exec")]
+    environment = project[0].environment
+    subprocess.run([*compose, "stop", "--timeout", "10"], env=environment, capture_output=True, check=True)
+    try:
+        for way, words in zip(project, (r"service 'db' of the Compose project does not run", r"container '\w+' does not run")):
+            with pytest.raises(DatabaseError, match=words) as caught:
+                run(asked(login_db="shop", exec=way.exec))
+            assert "\n" not in str(caught.value)
+    finally:
+        subprocess.run([*compose, "start"], env=environment, capture_output=True, check=True)
+        project[0].wait()
+
+
 def test_a_daemon_that_does_not_answer_is_named(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     with pytest.raises(DatabaseError, match="Docker daemon does not answer"):
