@@ -51,7 +51,7 @@ def produced(major: int, home: Path, **settings: str) -> Iterator[Production]:
     """A server with segments of 1 MB that has archived its first one."""
     require(f"postgresql:{major}", "program:age", "program:zstd")
     keys, place = new_identity(home / "identity.txt"), archive_place()
-    own = {"max_wal_senders": "6", **({"summarize_wal": "on"} if major >= 17 else {}), **settings}
+    own = {"max_wal_senders": "6", "full_page_writes": "on", **({"summarize_wal": "on"} if major >= 17 else {}), **settings}
     with ArchivingServer(major, {"here": place.spec}, keys, segment_mb=1, settings=own) as server:
         server.wait_archived(server.switch())
         yield Production(server, place, keys, home)

@@ -24,6 +24,7 @@ class Standby(Server):
         self.major, self.bin_dir = primary.major, primary.bin_dir
         self.settings = {**SETTINGS, "wal_retrieve_retry_interval": "100ms", **(settings or {})}
         self.tcp, self.host, self.port = False, "127.0.0.1", _free_port()
+        self.reads_all = False
         self.user, self.password = primary.user, primary.password
         self.process: subprocess.Popen[bytes] | None = None
         self.directory = private_directory("lb-sb")

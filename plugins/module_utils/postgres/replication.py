@@ -39,7 +39,7 @@ _FAULTS: tuple[tuple[str, str, str], ...] = (
         "Run again: it is the primary now, or name another standby.",
     ),
     (
-        r"WAL generated with full_page_writes=off",
+        r"WAL generated with .?full_page_writes=off",
         "the primary ran with full_page_writes off while its standby was backed up, so the backup cannot be used",
         "Set full_page_writes = on at the primary, or take the backup there.",
     ),
