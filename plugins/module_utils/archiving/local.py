@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, DatabaseError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import database_errors, one_row
@@ -62,8 +62,11 @@ class LocalServer:
         """Whether this process may run a program as the server's user."""
         return os.geteuid() in (0, self.uid)
 
-    def run(self, argv: Sequence[str], timeout_seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
-        """A program as the server's user, in the data directory, as the archiver would run it; raises `OSError`, `TimeoutExpired`."""
+    def run(self, argv: Sequence[str], timeout_seconds: float = 60.0, output: BinaryIO | None = None) -> subprocess.CompletedProcess[str]:
+        """A program as the server's user, in the data directory, as the archiver would run it.
+
+        What it says is in the result, unless it goes to `output`. Raises `OSError`, `subprocess.TimeoutExpired`.
+        """
         identity: dict[str, Any] = {}
         if os.geteuid() == 0 and self.uid != 0:
             identity = {"user": self.uid, "group": self.gid, "extra_groups": self._groups()}
@@ -73,7 +76,8 @@ class LocalServer:
             cwd=str(self.data),
             env={"PATH": _PATH, "HOME": self._home(), "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=output or subprocess.PIPE,
+            stderr=output or subprocess.PIPE,
             text=True,
             errors="replace",
             timeout=timeout_seconds,
@@ -100,20 +104,34 @@ class LocalServer:
         return f"{self.user}, who runs the server, may not execute it" if tried.returncode else ""
 
     def manager(self) -> str:
-        """The service or container that the server was started in, or ""."""
+        """The service or container that the server was started in, and we were not, or ""."""
         with contextlib.suppress(OSError):
-            match = _MANAGERS.search(Path(f"/proc/{self.pid}/cgroup").read_text(encoding="ascii", errors="replace"))
-            return match.group(1) if match else ""
+            theirs = Path(f"/proc/{self.pid}/cgroup").read_text(encoding="ascii", errors="replace")
+            match = _MANAGERS.search(theirs)
+            if match and theirs != Path("/proc/self/cgroup").read_text(encoding="ascii", errors="replace"):
+                return match.group(1)
         return ""
 
-    def log_lines(self) -> list[str]:
-        """The end of what the server writes to its standard error, when that is a file; else nothing."""
+    @property
+    def log_file(self) -> str:
+        """The file that the server writes its standard error to; "" when that is none, or not to be told."""
         with contextlib.suppress(OSError):
-            with open(f"/proc/{self.pid}/fd/2", "rb") as log:
-                if not os.path.isfile(os.readlink(f"/proc/{self.pid}/fd/2")):
-                    return []
-                log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_BYTES))
-                return log.read().decode("utf-8", "replace").splitlines()
+            target = os.readlink(f"/proc/{self.pid}/fd/2")
+            return target if os.path.isfile(target) else ""
+        return ""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nobody reads what it says."""
+        with contextlib.suppress(OSError):
+            return os.readlink(f"/proc/{self.pid}/fd/2") == os.devnull
+        return False
+
+    def log_lines(self) -> list[str]:
+        """The end of that file, or nothing."""
+        with contextlib.suppress(OSError), open(self.log_file or os.devnull, "rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_BYTES))
+            return log.read().decode("utf-8", "replace").splitlines()
         return []
 
     def _home(self) -> str:
@@ -184,8 +202,11 @@ def run_restart(server: LocalServer | None, command: Sequence[str], timeout_seco
     _pg_ctl(server, timeout_seconds)
 
 
-def check_restart(server: LocalServer | None, command: Sequence[str]) -> None:
-    """Refuse, before anything is changed, a restart that could not be made; raises `ConfigurationError`."""
+def check_restart(server: LocalServer | None, command: Sequence[str], collects: bool) -> None:
+    """Refuse, before anything is changed, a restart that could not be made; raises `ConfigurationError`.
+
+    `collects`: the server's logging_collector is on.
+    """
     if command:
         return
     if server is None:
@@ -209,19 +230,24 @@ def check_restart(server: LocalServer | None, command: Sequence[str]) -> None:
         )
     if not (server.bin_dir / "pg_ctl").exists():
         raise ConfigurationError(f"there is no pg_ctl in {server.bin_dir}", "restart", "Give restart_command.")
+    if not (server.log_file or collects or server.is_silent):
+        raise ConfigurationError(
+            "the server's log goes into a pipe, which a server started by pg_ctl would not have", "restart", "Give restart_command."
+        )
+    log = server.log_file
+    if log and not os.access(log, os.W_OK):
+        raise ConfigurationError("the server's log cannot be opened, which its successor has to write to", log, "Give restart_command.")
 
 
 def _pg_ctl(server: LocalServer, timeout_seconds: float) -> None:
-    # postmaster.opts holds the command line that the server was started with, and pg_ctl takes it again. The new server keeps
-    # the log of the old one; its own end of our pipes would keep us waiting for ever.
-    log = "/dev/null"
-    with contextlib.suppress(OSError):
-        target = os.readlink(f"/proc/{server.pid}/fd/2")
-        log = target if os.path.isfile(target) else log
-    argv = [str(server.bin_dir / "pg_ctl"), "restart", "-D", str(server.data), "-m", "fast", "-w", "-s", "-l", log]
+    # postmaster.opts holds the command line that the server was started with, and pg_ctl takes it again. Its `-l` would open the
+    # log as the server's user, who may not be the one that did, and leave the server stopped: so the new one inherits it from us.
+    argv = [str(server.bin_dir / "pg_ctl"), "restart", "-D", str(server.data), "-m", "fast", "-w", "-s", "-t", str(int(timeout_seconds))]
+    log = server.log_file or "/dev/null"
     try:
-        done = server.run([*argv, "-t", str(int(timeout_seconds))], timeout_seconds + 10)
+        with open(log, "ab") as output:
+            done = server.run(argv, timeout_seconds + 10, output)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise DatabaseError(f"pg_ctl restart did not end well: {error}", str(server.data), "Look into the server's log.") from None
+        raise DatabaseError(f"pg_ctl restart did not end well: {error}", str(server.data), f"Look into the server's log ({log}).") from None
     if done.returncode:
-        raise DatabaseError(f"pg_ctl restart failed: {clean_line(done.stderr)}", str(server.data), f"Look into the server's log ({log}).")
+        raise DatabaseError(f"pg_ctl restart ended with {done.returncode}", str(server.data), f"Look into the server's log ({log}).")

@@ -8,10 +8,8 @@ doubled, since PostgreSQL replaces %p and %f before the shell sees the text.
 
 from __future__ import annotations
 
-import json
 import posixpath
 import shlex
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -19,7 +17,6 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.job im
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.local import LocalServer
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.naive import unproven
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, MissingTool
-from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import clean_line
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.launchers import FETCH
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.spool import copy_command, spool_command
 
@@ -99,31 +96,18 @@ def _rclone(job: ArchivingJob, server: LocalServer | None, _identifier: str) -> 
         )
     base = [program, *(["--config", job.config_file] if job.config_file else [])]
     target = f"{quoted(f'{remote}:{path.rstrip(chr(47))}')}/%f" if path else f"{quoted(f'{remote}:')}%f"
-    # --immutable refuses another content under the same name; without --checksum "another" would be size and time only.
-    archive = f"{quoted(*base)} copyto --immutable --checksum --no-traverse --retries 1 %p {target}"
-    warnings = []
-    if not _has_hashes(server, base, remote):
-        # Without digests at the remote every segment looks alike, being of one size: so it is read back.
-        archive += f" && {quoted(*base)} cat {target} | cmp -s - %p"
-        warnings.append(f"remote {remote!r} has no digests of files, or could not be asked: each segment is read back and compared")
-    # rclone's 3 and 4: no such directory, no such file (https://rclone.org/docs/#exit-code).
+    # For a single file rclone passes over --immutable, and where a remote has no digests (crypt) it compares sizes, which are the
+    # same for all segments. So what is there is never touched, and then read back and compared.
+    archive = f"{quoted(*base)} copyto --ignore-existing --retries 1 %p {target} && {quoted(*base)} cat {target} | cmp -s - %p"
+    # What rclone says of a missing file differs: 3 or 4 (https://rclone.org/docs/#exit-code), and 0 for a bucket, without a file.
+    # "Certainly not there" is said only when the directory itself answers.
+    place = quoted(f"{remote}:{path.rstrip('/')}")
     restore = (
-        f"{quoted(*base)} copyto {target} %p; case $? in 0) exit 0;; 3|4) exit 1;; *) test -f standby.signal && exit 1; exit 126;; esac"
+        f"rm -f %p; {quoted(*base)} copyto --retries 1 {target} %p; s=$?; test $s = 0 && test -f %p && exit 0;"
+        f" test $s != 0 && test $s != 3 && test $s != 4 || {{ {quoted(*base)} lsjson --stat {place} >/dev/null && exit 1; }};"
+        " test -f standby.signal && exit 1; exit 126"
     )
-    return Commands(archive, restore, warnings)
-
-
-def _has_hashes(server: LocalServer | None, base: list[str], remote: str) -> bool:
-    """Whether the remote knows digests that rclone compares by; False when it cannot be asked."""
-    if server is None or not server.can_become:
-        return False
-    try:
-        asked = server.run([*base, "backend", "features", f"{remote}:"])
-        if asked.returncode:
-            raise ConfigurationError(f"rclone does not know the remote: {clean_line(asked.stderr)}", remote, "Look into its configuration.")
-        return bool(json.loads(asked.stdout).get("Hashes"))
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        return False
+    return Commands(archive, restore)
 
 
 def _pgbackrest(job: ArchivingJob, server: LocalServer | None, _identifier: str) -> Commands:

@@ -101,9 +101,8 @@ def _judge(simples: Sequence[Simple], text: str) -> str:
     masked = _masked(simples, "pipefail" in text)
     if masked:
         return masked
-    protected = _is_protected(everything)
     for simple in everything:
-        reason = _program_reason(simple, protected)
+        reason = _program_reason(simple, everything)
         if reason:
             return f"{simple.program}: {reason}" if simple.words else reason
     if "%p" not in text and not ("%f" in text and any(simple.program in TOOLS for simple in everything)):
@@ -175,7 +174,8 @@ def _publishes(simple: Simple) -> bool:
     return not any("f" in flag or "s" in flag for flag in flags) and not _reads_segment(simple)
 
 
-def _program_reason(simple: Simple, protected: bool) -> str:
+def _program_reason(simple: Simple, everything: Sequence[Simple]) -> str:
+    protected = _is_protected(everything)
     program, arguments = simple.program, simple.arguments
     redirected = [target for target in simple.written if "%f" in target or "%p" in target]
     if redirected or (simple.written and program in ("cat", *_COMPRESSORS) and simple.written[0] != "/dev/null"):
@@ -187,7 +187,7 @@ def _program_reason(simple: Simple, protected: bool) -> str:
             return "the link shares the server's own file, which is overwritten when the server recycles it"
         return "" if protected or "%f" not in " ".join(simple.words) else _COPY
     if program == "rclone":
-        return _rclone_reason(arguments)
+        return _rclone_reason(arguments, any(other.program in ("cmp", "diff") for other in everything))
     if program in ("mv", "cp", "dd", "rm") and protected and not _clobbers(simple):
         return ""
     skips = [word for word in arguments if word in ("-n", "--no-clobber", "--update=none")]
@@ -234,13 +234,13 @@ def _remote_reason(simple: Simple) -> str:
             except ValueError:
                 continue
             for other in inner:
-                reason = _program_reason(other, _is_protected(inner))
+                reason = _program_reason(other, inner)
                 if reason:
                     return reason
     return ""
 
 
-def _rclone_reason(arguments: Sequence[str]) -> str:
+def _rclone_reason(arguments: Sequence[str], compared: bool) -> str:
     verbs = [word for word in arguments if not word.startswith("-")]
     verb = next(
         (word for word in verbs if word in ("copy", "copyto", "move", "moveto", "sync", "rcat", "cat", "lsf", "check", "hashsum")), ""
@@ -249,8 +249,9 @@ def _rclone_reason(arguments: Sequence[str]) -> str:
         return "it takes the segment away from the server, which still needs it for a crash recovery"
     if verb in ("sync", "rcat"):
         return _OVERWRITES
-    if verb in ("copy", "copyto") and "--immutable" not in arguments:
-        return f"{_OVERWRITES}; add --immutable"
-    if verb in ("copy", "copyto") and "--checksum" not in arguments and "-c" not in arguments:
-        return "without --checksum it compares size and time only, and all segments have the same size; add --checksum"
+    if verb in ("copy", "copyto") and "--ignore-existing" not in arguments:
+        # Measured with 1.60 and 1.75: for a single file --immutable is passed over, exit status 0.
+        return f"{_OVERWRITES}; --immutable does not hold for a single file"
+    if verb in ("copy", "copyto") and not compared:
+        return "with --ignore-existing it says 0 though another content is there; compare it afterwards"
     return ""

@@ -107,7 +107,7 @@ class _Story:
         if job.method == "directory":
             self.marker = self._look_for_marker()
         if self.restarts:
-            check_restart(self.server, job.restart_command)
+            check_restart(self.server, job.restart_command, state.running("logging_collector") == "on")
         self.warnings += [*self.commands.warnings, *(self.slot.warnings if self.slot else [])]
         self._warn_of_silence()
 

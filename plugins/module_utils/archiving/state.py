@@ -8,6 +8,7 @@ can be judged before the server is told to read it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,10 @@ class ServerState:
         row = self.rows.get(entry.name)
         if not entry.error:
             return False
+        if not entry.file and not entry.name:
+            # A line that is gone from the files also waits for a restart; only the message, in the server's language, has its name.
+            gone = self.rows.get(next((word for word in re.findall(r"[a-z_]+", entry.error) if word in self.rows), ""))
+            return gone is None or not gone.needs_restart
         if row is None or not row.needs_restart:
             return True
         try:

@@ -28,7 +28,7 @@ def pg(running: Configured) -> Iterator[Configured]:
 @pytest.fixture(scope="module", params=[15, 18], ids=["pg15", "pg18"])
 def archiving(request: pytest.FixtureRequest) -> Iterator[Configured]:
     """A server of each version with archive_mode on, by its configuration file, and no command."""
-    with Server(request.param) as server:
+    with Server(request.param, initdb=("--wal-segsize=1",)) as server:
         configured = Configured(server)
         configured.main += "archive_mode = on\n"
         configured.clean()

@@ -1,0 +1,366 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Methods on real servers: what the archiver does with the command, and what `verify` proves or finds missing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.local import find_server
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ArchiveError, ConfigurationError, MissingTool
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.launchers import PUSH
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.spool import MARKER
+from support.clusters import Server, identity
+from support.launched import LaunchedServer
+from support.leaks import eventually
+from support.parts import find_program
+from support.wal_config import Configured
+
+
+def digest(path: str | Path) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def next_segment(pg: Configured) -> str:
+    """The segment that is being written."""
+    with pg.server.connect() as connection:
+        row = connection.execute("SELECT pg_walfile_name(pg_current_wal_insert_lsn())").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def in_place(program: str, pg: Configured) -> str:
+    """The program where the server's user can run it: a wheel may lie where only its owner looks."""
+    found = find_program(program)
+    assert found is not None
+    if subprocess.run([found, "version"], capture_output=True, cwd="/", **identity()).returncode == 0:
+        return found
+    copy = pg.server.directory / program
+    if not copy.exists():
+        shutil.copy(found, copy)
+        pg.own(copy).chmod(0o755)
+    return str(copy)
+
+
+# --- directory ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_directory_gets_the_very_segment_and_belongs_to_one_cluster(archiver: Configured) -> None:
+    directory = archiver.directory("archive")
+    options: dict[str, Any] = {"method": "directory", "directory": directory, "archive_timeout": "1min"}
+    assert archiver(check=True, **options)["changed"] and not os.listdir(directory)
+    done = archiver(**options, verify=True)
+    proof = done["verification"]
+    assert done["changed"] and done["restart_required"] == []
+    assert proof["by"] == "sha256" and proof["digest"] == digest(f"{directory}/{proof['segment']}")
+    again = archiver(**options, verify=True)
+    assert not again["changed"]
+    assert again["verification"]["segment"] > proof["segment"]
+
+    with Server(archiver.server.major, initdb=("--wal-segsize=2",)) as other:
+        marker = next(name for name in os.listdir(directory) if name.startswith(".lifeboat-wal-"))
+        with pytest.raises(ConfigurationError, match=f"is the archive of cluster {marker.rpartition('-')[2]}"):
+            Configured(other)(**options)
+
+
+def test_a_volume_that_is_not_mounted_takes_nothing(archiver: Configured) -> None:
+    directory = archiver.directory("mounted")
+    archiver(method="directory", directory=directory)
+    os.rename(directory, f"{directory}.away")
+    archiver.directory("mounted")
+    with archiver.server.connect() as connection:
+        connection.execute("SELECT pg_create_restore_point('x')")
+        connection.execute("SELECT pg_switch_wal()")
+    eventually(lambda: "is not the WAL archive of this cluster" in archiver.server.log.read_text(), "the archiver says what is missing")
+    assert os.listdir(directory) == []
+
+
+def test_another_content_of_the_same_name_is_never_overwritten(archiver: Configured) -> None:
+    directory = archiver.directory("conflict")
+    archiver(method="directory", directory=directory, verify=True)
+    name = next_segment(archiver)
+    archiver.own(Path(directory, name)).write_bytes(b"another") if Path(directory, name).exists() else Path(directory, name).write_bytes(
+        b"x"
+    )
+    archiver.own(Path(directory, name))
+    with pytest.raises(ArchiveError, match=f"{name} did not arrive within 3 s: .*the oldest is {name}.*another content"):
+        archiver(method="directory", directory=directory, verify=True, verify_timeout="3s")
+    assert Path(directory, name).read_bytes() == b"x"
+    os.unlink(Path(directory, name))
+    assert archiver(method="directory", directory=directory, verify=True)["verification"]["segment"] > name
+    assert Path(directory, name).stat().st_size == 1024 * 1024
+
+
+def test_the_restore_command_of_a_directory_knows_absent_from_unreachable(archiver: Configured) -> None:
+    directory = archiver.directory("restore")
+    done = archiver(method="directory", directory=directory, restore_command="auto", verify=True)
+    segment = done["verification"]["segment"]
+    with archiver.server.connect() as connection:
+        row = connection.execute("SHOW restore_command").fetchone()
+    assert row is not None
+    work = Path(archiver.directory("recovering"))
+
+    def fetch(name: str) -> int:
+        command = row[0].replace("%f", name).replace("%p", "RECOVERYXLOG")
+        return subprocess.run(["sh", "-c", command], cwd=work, capture_output=True).returncode
+
+    assert fetch(segment) == 0 and digest(work / "RECOVERYXLOG") == done["verification"]["digest"]
+    assert fetch("0000000F00000000000000FF") == 1
+    os.rename(directory, directory + ".away")
+    assert fetch(segment) == 126
+    (work / "standby.signal").touch()
+    assert fetch(segment) == 1
+
+
+# --- what verify says when nothing arrives -------------------------------------------------------------------------------
+
+
+def failing(pg: Configured, status: int) -> str:
+    script = pg.server.directory / "failing"
+    script.write_text(f"#!/bin/sh\necho 'the shelf is full' >&2\nexit {status}\n")
+    pg.own(script).chmod(0o755)
+    return f"{script} %p"
+
+
+def test_a_command_that_fails_is_found_with_what_the_server_says(archiver: Configured) -> None:
+    archiver.server.execute("SELECT pg_stat_reset_shared('archiver')")
+    with pytest.raises(ArchiveError, match=r"counts [1-9]") as caught:
+        archiver(method="command", command=failing(archiver, 1), verify=True, verify_timeout="2s")
+    found = caught.value.result["verification"]
+    assert found["oldest_ready"]["name"] <= found["segment"] and found["oldest_ready"]["waiting"] >= 1
+    assert any("the shelf is full" in line for line in found["log"])
+    assert caught.value.result["changed"]
+
+
+def test_a_command_that_ends_above_125_is_found_though_nothing_is_counted() -> None:
+    """In a server of its own: after such an end PostgreSQL starts its archiver again in ten seconds only."""
+    with Server(15, {"archive_mode": "on", "logging_collector": "on"}, initdb=("--wal-segsize=1",)) as server:
+        pg = Configured(server)
+        with pytest.raises(ArchiveError, match=r"counts 0 failures.*above 125 is not counted") as caught:
+            pg(method="command", command=failing(pg, 127), verify=True, verify_timeout="2s")
+        assert any("the shelf is full" in line for line in caught.value.result["verification"]["log"]), "from the collector's file"
+
+
+def test_nothing_is_verified_while_a_restart_is_due(pg: Configured) -> None:
+    directory = pg.directory("archive")
+    with pytest.raises(ArchiveError, match="nothing was verified: archive_mode is not in force yet") as caught:
+        pg(method="directory", directory=directory, verify=True)
+    assert caught.value.result["restart_required"] == ["archive_mode"]
+
+
+def test_a_command_of_unknown_make_is_believed_only_as_far_as_it_is_known(archiver: Configured) -> None:
+    directory = archiver.directory("script")
+    script = archiver.server.directory / "archive-wal"
+    script.write_text(f"#!/bin/sh\nexec cp \"$1\" '{directory}/'\n")
+    archiver.own(script).chmod(0o755)
+    options: dict[str, Any] = {"method": "command", "command": f"{script} %p", "verify": True}
+    done = archiver(**options)
+    assert done["verification"]["by"] == "pg_stat_archiver" and any("only verify shows" in warning for warning in done["warnings"])
+    assert archiver(**options, verify_command=["test", "-s", f"{directory}/%f"])["verification"]["by"] == "verify_command"
+    with pytest.raises(ArchiveError, match="verify_command ended with 1"):
+        archiver(**options, verify_command=["test", "-s", f"{directory}/%f.gone"], verify_timeout="1s")
+
+
+# --- restart -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stopped_after(pg: Configured) -> Iterator[Configured]:
+    """pg_ctl leaves a server that is no child of ours: it is ended by its pid file, and the tests' own begins again."""
+    yield pg
+    pg.server.execute("ALTER SYSTEM RESET ALL")
+    pid = int((pg.server.data / "postmaster.pid").read_text().splitlines()[0])
+    os.kill(pid, signal.SIGQUIT)
+    eventually(lambda: not (pg.server.data / "postmaster.pid").exists(), "the server has ended")
+    pg.server.start()
+
+
+def test_asked_to_restart_it_goes_from_nothing_to_proven_in_one_run(stopped_after: Configured) -> None:
+    pg = stopped_after
+    directory = pg.directory("whole")
+    options: dict[str, Any] = {"method": "directory", "directory": directory, "restart": True}
+    assert pg(check=True, **options)["restarted"]
+    done = pg(**options, verify=True)
+    assert done["restarted"] and done["restart_required"] == [] and pg.shown("archive_mode") == "on"
+    assert digest(f"{directory}/{done['verification']['segment']}") == done["verification"]["digest"]
+    again = pg(**options)
+    assert not again["changed"] and not again["restarted"]
+
+
+def test_a_server_elsewhere_is_restarted_by_a_command_or_not_at_all(pg: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.run.find_server", lambda *_given: None)
+    before = pg.auto()
+    with pytest.raises(ConfigurationError, match="restart_command"):
+        pg(method="receive", slot="r", wal_level="logical", restart=True)
+    assert pg.auto() == before
+    with pytest.raises(ConfigurationError, match="method receive or spool"):
+        pg(method="native")
+
+
+# --- native, spool, receive ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_our_own_push_is_set_up_and_proven_in_every_repository(major: int, tmp_path: Path) -> None:
+    with LaunchedServer(major) as server:
+        del server.settings["archive_command"]
+        server.halt()
+        server.start()
+        pg = Configured(server)
+        options: dict[str, Any] = {"method": "native", "launcher": str(server.launchers / PUSH), "job_file": str(server.config)}
+        done = pg(**options, restore_command="auto", verify=True)
+        assert pg.shown("archive_command") == f"{server.launchers / PUSH} %p"
+        assert pg.shown("restore_command") == f"{server.launchers / 'wal-fetch'} %f %p"
+        proof = done["verification"]
+        (content,) = server.archived()[proof["segment"]]
+        assert hashlib.sha256(content).hexdigest() == proof["digest"] and proof["places"] == ["here"]
+
+        # Another repository that must hold it too, and does not.
+        elsewhere = {"here": server.options["repositories"]["here"], "away": {"type": "posix", "path": str(tmp_path / "away")}}
+        with pytest.raises(ArchiveError, match="away"):
+            pg(**options, system="shop", repositories=elsewhere, verify=True, verify_timeout="1s")
+
+
+def test_a_launcher_that_the_server_cannot_run_is_refused(archiver: Configured, tmp_path: Path) -> None:
+    with pytest.raises(MissingTool, match="does not exist"):
+        archiver(method="native", launcher="/opt/nowhere/wal-push")
+    script = archiver.server.directory / "wal-push"
+    script.write_text("#!/bin/sh\n")
+    archiver.own(script).chmod(0o644)
+    with pytest.raises(MissingTool, match="may not execute it"):
+        archiver(method="native", launcher=str(script))
+    if os.geteuid() == 0:
+        private = tmp_path / "private"
+        private.mkdir(mode=0o700)
+        shutil.copy("/bin/true", private / "wal-push")
+        with pytest.raises(MissingTool, match="cannot look into its directory"):
+            archiver(method="native", launcher=str(private / "wal-push"))
+    assert archiver.shown("archive_command") == ""
+
+
+def test_what_lies_in_a_spool_only_is_not_called_archived(archiver: Configured, tmp_path: Path) -> None:
+    spool, shelf = archiver.directory("spool"), tmp_path / "shelf"
+    shelf.mkdir()
+    archiver.own(Path(spool, MARKER)) if Path(spool, MARKER).exists() else archiver.own(Path(shutil.copy("/dev/null", f"{spool}/{MARKER}")))
+    with pytest.raises(ArchiveError, match="it is not in repository 'shelf'") as caught:
+        archiver(
+            method="spool", directory=spool, verify=True, verify_timeout="2s", system="shop",
+            repositories={"shelf": {"type": "posix", "path": str(shelf)}},
+        )  # fmt: skip
+    segment = caught.value.result["verification"]["segment"]
+    assert digest(f"{spool}/{segment}") == caught.value.result["verification"]["digest"]
+    assert any("does not count as archived" in warning for warning in caught.value.result["warnings"])
+
+
+def test_a_slot_is_made_once_and_archive_mode_is_left_alone(pg: Configured) -> None:
+    predicted = pg(check=True, method="receive", slot="lifeboat")
+    assert predicted["changed"] and predicted["slot"]["made"]
+    before = pg.auto()
+    done = pg(method="receive", slot="lifeboat")
+    assert done["slot"]["made"] and "archive_mode" not in done["settings"] and pg.auto() == before
+    try:
+        with pg.server.connect() as connection:
+            row = connection.execute("SELECT slot_type, restart_lsn IS NOT NULL FROM pg_replication_slots").fetchone()
+        assert row == ("physical", True)
+        again = pg(method="receive", slot="lifeboat")
+        assert not again["changed"] and again["slot"]["retained_bytes"] >= 0
+        assert any("nobody receives" in warning for warning in again["warnings"])
+        assert any("a full pg_wal stops the server" in warning for warning in again["warnings"])
+    finally:
+        pg.server.execute("SELECT pg_drop_replication_slot('lifeboat')")
+
+
+def test_a_slot_that_finds_no_room_waits_for_the_restart(pg: Configured) -> None:
+    pg.server.settings["max_replication_slots"] = "0"
+    pg.server.halt()
+    pg.server.start()
+    try:
+        with pytest.raises(ConfigurationError, match="max_replication_slots is set to '0' in the server's command line"):
+            pg(method="receive", slot="lifeboat")
+    finally:
+        del pg.server.settings["max_replication_slots"]
+        pg.server.halt()
+        pg.server.start()
+
+
+# --- other tools -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.needs("program:rclone")
+@pytest.mark.parametrize("kind", ["alias", "crypt"])
+def test_rclone_keeps_what_is_there_whether_or_not_its_remote_knows_digests(archiver: Configured, kind: str) -> None:
+    program, shelf = in_place("rclone", archiver), Path(archiver.directory(f"shelf-{kind}"))
+    config = archiver.server.directory / f"rclone-{kind}.conf"
+    secret = subprocess.run([program, "obscure", "x"], capture_output=True, text=True, check=True).stdout.strip()
+    text = f"[shelf]\ntype = alias\nremote = {shelf}\n"
+    config.write_text(
+        text + (f"[sealed]\ntype = crypt\nremote = shelf:\nfilename_encryption = off\npassword = {secret}\n" if kind == "crypt" else "")
+    )
+    archiver.own(config)
+    remote = "shelf:wal" if kind == "alias" else "sealed:wal"
+    options: dict[str, Any] = {
+        "method": "rclone",
+        "program": program,
+        "config_file": str(config),
+        "remote": remote,
+        "restore_command": "auto",
+    }
+    done = archiver(**options, verify=True, verify_timeout="20s")
+    assert done["verification"]["by"] == "sha256"
+    (stored,) = [path for path in shelf.rglob("*") if path.name.startswith(done["verification"]["segment"])]
+    assert (digest(stored) == done["verification"]["digest"]) == (kind == "alias")
+
+    work = Path(archiver.directory(f"work-{kind}"))
+    (work / "segment").write_bytes(os.urandom(1024 * 1024))
+
+    def shell(name: str, segment: str) -> int:
+        command = archiver.shown(name).replace("%f", segment).replace("%p", "segment")
+        return subprocess.run(["sh", "-c", command], cwd=work, capture_output=True).returncode
+
+    before = digest(stored)
+    assert shell("archive_command", done["verification"]["segment"]) != 0, "another content of the same size"
+    assert digest(stored) == before
+    assert shell("restore_command", done["verification"]["segment"]) == 0
+    assert digest(work / "segment") == done["verification"]["digest"]
+    assert shell("archive_command", done["verification"]["segment"]) == 0, "the same content again"
+    assert shell("restore_command", "0000000F00000000000000FF") == 1
+
+
+@pytest.mark.needs("program:pgbackrest", "postgresql:15")
+def test_pgbackrest_holds_the_segment_by_its_digest() -> None:
+    with Server(15, {"archive_mode": "on"}) as server:
+        pg = Configured(server)
+        home = Path(pg.directory("pgbackrest"))
+        config = home / "pgbackrest.conf"
+        config.write_text(
+            f"[global]\nrepo1-path={home}/repo\nlog-path={home}\nlock-path={home}/lock\nspool-path={home}/spool\nlog-level-console=warn\n"
+            f"[shop]\npg1-path={server.data}\npg1-port={server.port}\npg1-socket-path={server.socket_dir}\n"
+        )
+        pg.own(config)
+        with server.connect() as connection:
+            local = find_server(connection, str(server.data))
+        assert local is not None
+        options: dict[str, Any] = {"method": "pgbackrest", "stanza": "shop", "config_file": str(config)}
+        with pytest.raises(ArchiveError, match="pgbackrest"):
+            pg(**options, verify=True, verify_timeout="2s")
+        made = local.run(["pgbackrest", f"--config={config}", "--stanza=shop", "stanza-create"])
+        assert made.returncode == 0, made.stderr
+        done = pg(**options, restore_command="auto", verify=True, verify_timeout="20s")
+        proof = done["verification"]
+        assert proof["by"] == "sha1" and proof["places"] == ["shop"]
+        assert list((home / "repo" / "archive" / "shop").rglob(f"{proof['segment']}-{proof['digest']}*"))
+        assert not pg(**options)["changed"]
+
+
+def test_a_program_that_is_missing_is_named(archiver: Configured) -> None:
+    for options in ({"method": "wal-g"}, {"method": "barman", "barman_server": "shop", "barman_host": "backup"}):
+        with pytest.raises(MissingTool, match="cannot be used: it is not in the server's PATH"):
+            archiver(**{"program": "no-such-program", **options})
