@@ -73,3 +73,10 @@ CASES = (
     Case("invoice gap", "failed", r"invoices.*4711|4711.*invoices", asset="gap"),
     Case("float money column", "failed", r"total_cents.*double precision", asset="float"),
 )
+
+# What recovering to the moment before the table was dropped must give; `asset` is the base backup's name.
+MOMENTS = (
+    Case("to before the drop", "passed", "", asset="cluster"),
+    Case("a segment is missing", "failed", r"segment [0-9A-F]{24} is missing", asset="cluster", damage=damage.remove_segment),
+    Case("a segment's bit flipped", "failed", r"[0-9A-F]{24}.*(damaged|altered|digest|sha-?256)", asset="cluster", damage=damage.flip_segment),
+)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -35,9 +36,12 @@ def truncate(repository: Path) -> None:
 
 def flip_bit(repository: Path) -> None:
     """One bit in the middle of the dump's first volume is another, as on an old disk."""
-    volume = volumes(repository)[0]
-    with open(volume, "r+b") as file:
-        file.seek(volume.stat().st_size // 2)
+    _flip(volumes(repository)[0])
+
+
+def _flip(path: Path) -> None:
+    with open(path, "r+b") as file:
+        file.seek(path.stat().st_size // 2)
         byte = file.read(1)[0]
         file.seek(-1, 1)
         file.write(bytes([byte ^ 0b00010000]))
@@ -46,6 +50,24 @@ def flip_bit(repository: Path) -> None:
 def remove_volume(repository: Path) -> None:
     """The second volume of the dump is gone, as after an eager clean-up."""
     volumes(repository)[1].unlink()
+
+
+def remove_segment(repository: Path) -> None:
+    """A segment on the way from the base backup to the target is gone."""
+    middle_segment(repository).unlink()
+
+
+def flip_segment(repository: Path) -> None:
+    """One bit of such a segment is another."""
+    _flip(middle_segment(repository))
+
+
+def middle_segment(repository: Path) -> Path:
+    """The segment before the last one in the archive; raises `DemoError` when there are too few of them."""
+    found = sorted(path for path in repository.glob("*/wal/*/*") if re.match(r"[0-9A-F]{24}-", path.name))
+    if len(found) < 3:
+        raise DemoError(f"the demo's archive has {len(found)} segments, and the cases need three at least")
+    return found[-2]
 
 
 def volumes(repository: Path) -> list[Path]:

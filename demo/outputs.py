@@ -13,7 +13,7 @@ from typing import Any
 
 from places import DemoError
 from progress import Progress
-from story import Findings
+from findings import Findings
 
 WIDTHS = (21, 10, 10, 42, 7)
 
@@ -32,6 +32,7 @@ def write(folder: Path, findings: Findings, seconds: float) -> None:
     document: dict[str, Any] = {
         "cases": findings.cases(),
         "drill": findings.drill,
+        "recovery": findings.recovery,
         "machine": findings.machine,
         "seconds": round(seconds, 1),
         "all_hold": findings.all_hold,

@@ -17,7 +17,8 @@ import outputs
 import processes
 from places import DemoError, temporary_place
 from progress import Progress
-from story import Findings, play
+from findings import Findings
+from story import play
 
 OUTPUT = Path(".demo")
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

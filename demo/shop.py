@@ -58,7 +58,7 @@ def load(production: Production, master_key: bytes) -> tuple[int, bool]:
 
 def add_backup_role(production: Production, name: str) -> None:
     """The role that takes backups: it reads everything and changes nothing."""
-    production.add_role(name, "IN ROLE pg_read_all_data, pg_read_all_settings")
+    production.add_role(name, "REPLICATION IN ROLE pg_read_all_data, pg_read_all_settings")
     with production.connect(DATABASE) as connection:
         for (oid,) in connection.execute("SELECT oid FROM pg_largeobject_metadata").fetchall():
             connection.execute(f"GRANT SELECT ON LARGE OBJECT {oid} TO {name}")

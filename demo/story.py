@@ -1,17 +1,18 @@
 # SPDX-FileCopyrightText: The lifeboat.postgres contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the demo does, from top to bottom: a shop, a backup under load, a drill, then backups that are bad."""
+"""What the demo does, from top to bottom: a shop, a backup under load, a drill, backups that are bad, and a dropped table."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import damage
+import moment
 import shop
 from cases import CASES, GOOD, SOURCES, Case
+from findings import Findings, judge, report_of
 from keys import make_keys
 from places import DemoError, Place
 from plan import BACKUP_ROLE, BUCKET, Plan, machine_facts
@@ -24,37 +25,6 @@ from traffic import Traffic
 QUIET_SECONDS = 0.3
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the last table."""
-
-    name: str
-    expected: str
-    verdict: str
-    reason: str
-    seconds: float
-    holds: bool
-
-
-@dataclass
-class Findings:
-    """What a run of the demo found."""
-
-    rows: list[Row] = field(default_factory=list)
-    drill: dict[str, Any] = field(default_factory=dict)
-    drill_markdown: str = ""
-    machine: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def all_hold(self) -> bool:
-        """Every case was run, and each ended as it must."""
-        return len(self.rows) == 1 + len(CASES) and all(row.holds for row in self.rows)
-
-    def cases(self) -> list[dict[str, Any]]:
-        """The rows as `.demo/report.json` holds them."""
-        return [asdict(row) for row in self.rows]
-
-
 def play(place: Place, progress: Progress) -> Findings:
     """The whole demo; raises `DemoError` when it cannot go on."""
     findings = Findings()
@@ -65,6 +35,7 @@ def play(place: Place, progress: Progress) -> Findings:
         _good_drill(plan, progress, findings)
         _bad_backups(plan, progress)
         _drill_them(plan, progress, findings)
+        moment.play(plan, progress, findings)
     return findings
 
 
@@ -145,8 +116,8 @@ def _good_drill(plan: Plan, progress: Progress, findings: Findings) -> None:
     folder = plan.place.root / "reports" / "good"
     item = plan.drill_of(GOOD, {"offsite": plan.offsite(read_only=True)}, folder)
     outcome = next(_played("drill", plan.drill_variables([item]), plan.place))
-    _judge(GOOD, outcome, progress, findings)
-    findings.drill = _report(outcome)
+    judge(GOOD, outcome, progress, findings)
+    findings.drill = report_of(outcome)
     pages = sorted(folder.rglob("*.md"))
     findings.drill_markdown = pages[0].read_text(encoding="utf-8") if pages else ""
     if findings.drill.get("service_ready_seconds") is not None:
@@ -193,25 +164,7 @@ def _drill_them(plan: Plan, progress: Progress, findings: Findings) -> None:
     outcomes = _played("drill", plan.drill_variables(items), plan.place)
     for case in CASES:
         progress.announce("drill", case.name)
-        _judge(case, next(outcomes), progress, findings)
-
-
-def _judge(case: Case, outcome: Outcome, progress: Progress, findings: Findings) -> None:
-    """Compare what a drill said with what it must say."""
-    if outcome.title != case.name:
-        raise DemoError(f"the drill of {case.name!r} was to answer, but {outcome.title!r} did: {outcome.message}")
-    report = _report(outcome)
-    verdict = str(report.get("verdict") or ("passed" if outcome.ok else "refused"))
-    reason = " ".join(str(report.get("reason") or outcome.message).split())
-    holds = case.holds(verdict, reason) and outcome.ok == (case.expected == "passed")
-    findings.rows.append(Row(case.name, case.expected, verdict, reason, round(outcome.seconds, 2), holds))
-    progress.done("drill", f"{case.name}: {verdict}" + ("" if holds else f", NOT AS EXPECTED: {reason}"), outcome.seconds, verdict)
-
-
-def _report(outcome: Outcome) -> dict[str, Any]:
-    """The drill's report in the module's result; empty when it refused before there was one."""
-    report = outcome.result.get("report")
-    return report if isinstance(report, dict) else {}
+        judge(case, next(outcomes), progress, findings)
 
 
 def _played(name: str, variables: dict[str, Any], place: Place) -> Iterator[Outcome]:

@@ -62,13 +62,15 @@ class Restored:
     """What a check is asked of: the restored database, and what is known about production at the backup's snapshot.
 
     `recorded` is what the check's own `evidence` gave (None when there is nothing); `snapshot_at` is aware. `inside` is
-    None where nothing can be started beside the database.
+    None where nothing can be started beside the database. `replayed_to` is the position up to which production's log was
+    proven to be replayed, "" for a dump: then what is here is what production was, and nothing needs to be recorded.
     """
 
     conn: Connection[Any]
     recorded: Any | None
     snapshot_at: dt.datetime
     inside: Inside | None = None
+    replayed_to: str = ""
 
 
 class Check(ABC):

@@ -26,15 +26,19 @@ def run_checks(
     recorded: Mapping[str, Any],
     snapshot_at: dt.datetime,
     inside: Inside | None = None,
+    replayed_to: str = "",
 ) -> list[CheckResult]:
-    """One answer per check, in order. `recorded` maps names of checks to what was recorded about production.
+    """One answer per check, in order. `recorded` maps names of checks to what was recorded about production;
+    `replayed_to` is where its log was replayed to, "" for a dump.
 
     Each check has a connection (autocommit, as `open_connection` gives it), a read-only transaction and its statement
     timeout of its own. A check that breaks is `unverified` with its cause; a table that production had is `failed`.
     Checks that start programs are asked last: what those do to the data must not mislead the others.
     """
     asked = sorted(range(len(checks)), key=lambda number: checks[number].starts_programs)
-    answers = {number: _answer(checks[number], connect, recorded.get(checks[number].name), snapshot_at, inside) for number in asked}
+    answers = {
+        number: _answer(checks[number], connect, recorded.get(checks[number].name), snapshot_at, inside, replayed_to) for number in asked
+    }
     return [answers[number] for number in range(len(checks))]
 
 
@@ -44,13 +48,14 @@ def _answer(
     recorded: Any | None,
     snapshot_at: dt.datetime,
     inside: Inside | None,
+    replayed_to: str,
 ) -> CheckResult:
     try:
         with connect() as conn:
             conn.read_only = not check.makes_objects
             with conn.transaction(force_rollback=True):
                 conn.execute("SELECT pg_catalog.set_config('statement_timeout', %s, true)", (f"{check.timeout_seconds * 1000:.0f}",))
-                return check.run(Restored(conn, recorded, snapshot_at, inside))
+                return check.run(Restored(conn, recorded, snapshot_at, inside, replayed_to))
     except RelationMissing as error:
         # What was recorded shows that production had it: then it is lost, and not a name that someone mistyped.
         verdict = UNVERIFIED if recorded is None else FAILED

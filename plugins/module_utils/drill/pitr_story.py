@@ -104,7 +104,7 @@ class PitrStory(Frame):
             logical.log_in(target, plan.pitr.database)
             watch.service_ready()
         with watch.phase("checks", "ask what must be there, what must not, and the checks"):
-            self._check(target, programs, manifest)
+            self._check(target, programs, manifest, str(recovered.lsn))
         if all(result.verdict == PASSED for result in self.checks):
             watch.verified()
 
@@ -168,7 +168,7 @@ class PitrStory(Frame):
         )
         return recovered
 
-    def _check(self, target: Target, programs: _Programs, manifest: Manifest) -> None:
+    def _check(self, target: Target, programs: _Programs, manifest: Manifest, reached: str) -> None:
         plan = self.plan
         terms = plan.pitr
         connect = functools.partial(logical.session, target, terms.database, _APPLICATION)
@@ -183,7 +183,7 @@ class PitrStory(Frame):
             self.warnings.append(f"asked were the checks of {groups}; {many(plan.checks_left_out, 'other check')} were left out")
         asked: list[Check] = [*markers(terms.must_exist, terms.must_not_exist), *plan.checks]
         moment = self.state_at or manifest.snapshot_at
-        self._take(run_checks(asked, connect, {}, moment, Errands(target, terms.database)))
+        self._take(run_checks(asked, connect, {}, moment, Errands(target, terms.database), reached))
         if programs.amcheck is not None:
             self._take([amcheck(target, programs.amcheck, plan.worker_count)])
         if programs.checksums is not None and self._checksums:
