@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import expression, options
-from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Backup, Broken, Catalogue
+from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Catalogue
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill_history import last_drills
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, ObjectMissing, RepositoryError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.found_backup import Backup, Broken
 from ansible_collections.lifeboat.postgres.plugins.module_utils.inspection import LEVELS, inspect
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import KINDS, BackupRef, backup_prefix
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest_cache import cache_in

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
-from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Backup, Catalogue
+from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Catalogue
 from ansible_collections.lifeboat.postgres.plugins.module_utils.copies.due import Due, by_asset, due, from_the_future
 from ansible_collections.lifeboat.postgres.plugins.module_utils.copies.plan import CopyPlan, Route
 from ansible_collections.lifeboat.postgres.plugins.module_utils.copies.transfer import copy_backup
@@ -27,6 +27,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
     ObjectMissing,
     RepositoryError,
 )
+from ansible_collections.lifeboat.postgres.plugins.module_utils.found_backup import Backup
 from ansible_collections.lifeboat.postgres.plugins.module_utils.inspection import inspect
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository

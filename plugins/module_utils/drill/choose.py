@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
-from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Backup, Catalogue, Unread
+from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Catalogue
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, UNVERIFIED, CheckResult
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import LATEST, DrillPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import IntegrityError, ManifestError, ObjectMissing, RepositoryError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.found_backup import Backup, Unread
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 

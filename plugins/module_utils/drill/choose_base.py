@@ -12,11 +12,12 @@ from collections.abc import Sequence
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.chain import chain_of
-from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Backup, Catalogue
+from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Catalogue
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose import Found, found_in, named_backup
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.moment import RecoveryTarget
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import LATEST, DrillPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError, ObjectMissing
+from ansible_collections.lifeboat.postgres.plugins.module_utils.found_backup import Backup
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest, WalRange
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Union
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress, layout, options
-from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Backup, Catalogue
+from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Catalogue
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
     ArchiveError,
     ConfigurationError,
@@ -20,6 +20,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
     ObjectMissing,
     RepositoryError,
 )
+from ansible_collections.lifeboat.postgres.plugins.module_utils.found_backup import Backup
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest_cache import cache_in
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import Login
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.login import LOGIN_KEYS, read_login
