@@ -98,6 +98,7 @@ def rehearse(plan: DrillPlan) -> dict[str, Any]:
         if plan.mode == PITR:
             archive_notes = [f"the WAL archive leads to the target: {rehearse_chain(plan, found.repository, found.manifest)}"]
     manifest = found.manifest
+    places = [f"{result.name}: {result.found}" for result in found.results]
     with rehearse_isolation(plan, prepared.programs) as confinement:
         require_isolation(plan, confinement)
         isolated = confinement.isolated
@@ -110,7 +111,7 @@ def rehearse(plan: DrillPlan) -> dict[str, Any]:
         "fetch_bytes": manifest.size_bytes,
         "needed_bytes": guard.needed_bytes(manifest),
         "work_dir": str(plan.work_dir),
-        "notes": [*(f"{result.name}: {result.found}" for result in found.results), *sealing_notes(manifest), *archive_notes, *prepared.notes],
+        "notes": [*places, *sealing_notes(manifest), *archive_notes, *prepared.notes],
     }
 
 

@@ -64,9 +64,8 @@ class Recovering:
             raise IntegrityError(f"the base's segments have {control.segment_bytes} bytes, its manifest says {chain.segment_bytes}")
         # Those that were proven with, so that what holds there holds here.
         throwaway = {name: value for name, value in target.running.settings.items() if name != "max_wal_senders"}
-        settings = recovery_settings(throwaway, feeder.command, plan.target, chain.timeline, control.at_least)
-        if target.running.major < 15:
-            del settings["archive_library"]
+        major = target.running.major
+        settings = recovery_settings(throwaway, feeder.command, plan.target, chain.timeline, control.at_least, major)
         self._readable = [feeder.directory, self._write_files()]
         self.cluster = Cluster(
             target.workspace.path,

@@ -34,7 +34,9 @@ __all__ = ["Recovered", "Recovery", "recovery_settings"]
 _POLL_SECONDS = 0.05
 _TELL_SECONDS = 10.0
 _DEATH_SECONDS = 60.0
+_PATIENCE_SECONDS = 10.0
 _ATTEMPTS = 8
+_SINCE = {"archive_library": 15, "recovery_prefetch": 15}
 LOBBY = "template1"
 """The database through which one comes in: every cluster has it."""
 
@@ -56,10 +58,10 @@ class Recovered:
 
 
 def recovery_settings(
-    throwaway: Mapping[str, str], restore_command: str, target: RecoveryTarget, timeline: int, at_least: Mapping[str, int]
+    throwaway: Mapping[str, str], restore_command: str, target: RecoveryTarget, timeline: int, at_least: Mapping[str, int], major: int
 ) -> dict[str, str]:
     """The throwaway's settings for a recovery: none of production's, but not lower than those that its log was written with."""
-    return {
+    settings = {
         **throwaway,
         "archive_library": "",
         "archive_cleanup_command": "",
@@ -67,6 +69,8 @@ def recovery_settings(
         "primary_slot_name": "",
         "restore_command": restore_command,
         **target.settings(timeline),
+        # Damage that lies behind the target is not looked at: reading ahead would.
+        "recovery_prefetch": "off",
         "hot_standby": "on",
         "wal_level": "replica",
         # Nobody waits for our questions, and they are short.
@@ -78,6 +82,7 @@ def recovery_settings(
         "log_min_messages": "warning",
         **{name: str(value) for name, value in at_least.items()},
     }
+    return {name: value for name, value in settings.items() if major >= _SINCE.get(name, 0)}
 
 
 class Recovery:
@@ -97,6 +102,7 @@ class Recovery:
         self._progress = progress
         self._log = RecoveryLog(cluster.log)
         self._told = time.monotonic()
+        self._refused = 0.0
 
     def run(self) -> Recovered:
         """Start, replay, stop at the target, leave recovery; raises what stood in the way, never returns less.
@@ -153,13 +159,23 @@ class Recovery:
             if conn is not None:
                 conn.close()
 
-    def _enter(self) -> Connection[Any]:
-        conn = self._cluster.connect(LOBBY, "lifeboat drill recovery", **self.quiet)
+    def _enter(self) -> Connection[Any] | None:
+        """A session; None when it could not be had this time: a server may end, or be about to, as one comes in."""
+        try:
+            conn = self._cluster.connect(LOBBY, "lifeboat drill recovery", **self.quiet)
+        except DatabaseError:
+            self._refused = self._refused or time.monotonic()
+            if self._alive() and time.monotonic() - self._refused > _PATIENCE_SECONDS:
+                raise
+            return None
         try:
             with database_errors("the throwaway server"):
                 self._cluster.verify_settings(conn)
-        except BaseException:
+        except BaseException as error:
+            lost = isinstance(error, DatabaseError) and conn.broken
             conn.close()
+            if lost:
+                return None
             raise
         return conn
 
@@ -173,6 +189,8 @@ class Recovery:
             with database_errors("the throwaway server"):
                 row = conn.execute(_STATE).fetchall()[0]
         except DatabaseError:
+            if not conn.broken:
+                raise
             self._await_death()
             if self._fed.fault is not None:
                 raise self._fed.fault from None
