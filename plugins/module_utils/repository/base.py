@@ -107,12 +107,8 @@ class Repository(ABC):
     def settle(self, key: str) -> None:
         """Return once an object that is there already would outlast a power cut, whoever wrote it and however far they came.
 
-        Raises `ObjectMissing`. What a store has confirmed is settled; a directory has to be synced.
+        What a store shows, it keeps; a directory has to be synced. May raise `ObjectMissing`.
         """
-        if self.stat(key) is None:
-            from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ObjectMissing
-
-            raise ObjectMissing(f"repository {self.name!r} holds no object of that key", key)
 
     @abstractmethod
     def capabilities(self, probe_prefix: str) -> Capabilities:

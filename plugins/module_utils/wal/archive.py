@@ -68,6 +68,7 @@ class WalArchive:
         self.repository = repository
         self.system = system
         self._identity: ClusterIdentity | None = None
+        self._settled: set[str] = set()
 
     @property
     def where(self) -> str:
@@ -91,6 +92,7 @@ class WalArchive:
                 raise RepositoryError("the store does not show what it took", self.where, "Nothing was acknowledged.")
         found = self.identity()
         if found == identity:
+            self._settle(layout.cluster_key(self.system))
             return
         raise WalConflict(
             f"the WAL archive of system {self.system!r} belongs to cluster {found}, this is {identity}",
@@ -143,6 +145,7 @@ class WalArchive:
         except BaseException:
             upload.abort()
             raise
+        self._settle(key)
         if not self._all_of(sealed.name, sealed.sha256):
             raise RepositoryError(
                 f"the store took {sealed.name.text} and does not list it", self.where, "It is sent again; look at the store if it stays so."
@@ -220,6 +223,13 @@ class WalArchive:
         with self.repository.open(key) as stream:
             while chunk := stream.read(CHUNK_BYTES):
                 yield chunk
+
+    def _settle(self, key: str) -> None:
+        """What leads to an object may have been made by a run that was killed before it synced it: once per room is enough."""
+        room = key.rpartition("/")[0]
+        if room not in self._settled:
+            self.repository.settle(key)
+            self._settled.add(room)
 
     def _all_of(self, name: WalName, sha256: str) -> list[StoredWal]:
         """What is stored of this content; raises `WalConflict` when another content of this name is."""
