@@ -9,6 +9,7 @@ lies in the others.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import functools
 from collections.abc import Iterable, Mapping, Sequence
@@ -61,6 +62,7 @@ class Catalogue:
         self._verify_keys = verify_keys
         self._answers: dict[tuple[BackupRef, str], _Answer] = {}
         self._backups: list[Backup] | None = None
+        self._links: dict[BackupRef, Backup | None] = {}
         self.unreachable = unreachable
         """Repositories that could not be listed, and why."""
 
@@ -155,6 +157,12 @@ class Catalogue:
         """One of `refs`, good or not; None when it was removed since. Raises `ManifestError` as `newest` does."""
         return self._first([ref], "backup")
 
+    def readable(self, refs: Sequence[BackupRef]) -> list[Backup]:
+        """Those of `refs` that have a readable manifest somewhere, good or not; several are read at a time."""
+        self._read(refs)
+        judged = (self._judge(ref) for ref in refs)
+        return [backup for backup in judged if backup is not None]
+
     def newest_complete(self, names: Iterable[str]) -> Manifest | None:
         """The newest backup that is whole in every one of the named repositories, or None; reads no more than it needs."""
         wanted = set(names)
@@ -245,6 +253,36 @@ class Catalogue:
         return [answer for answer in answers if isinstance(answer, Broken)]
 
     def _judge(self, ref: BackupRef) -> Backup | None:
+        """The backup as its manifests and those of all that it builds on tell of it, or None when none of its own is readable."""
+        backup = self._judge_alone(ref)
+        if backup is None or not backup.summary.parent:
+            return backup
+        problem = self._chain_problem(backup)
+        return dataclasses.replace(backup, problems=(*backup.problems, problem)) if problem else backup
+
+    def _chain_problem(self, backup: Backup) -> str:
+        """Why nothing can be restored from an incremental backup, though it is whole itself; "" when its chain is whole, too."""
+        link, seen = backup, {backup.ref}
+        while link.summary.parent:
+            ref = dataclasses.replace(link.ref, backup_id=link.summary.parent)
+            if ref in seen or ref not in self._places:
+                return f"it builds on {ref.backup_id}, which is not there"
+            seen.add(ref)
+            if ref not in self._links:
+                self._read([ref])
+                self._links[ref] = self._judge_alone(ref)
+            parent = self._links[ref]
+            if parent is None:
+                return f"it builds on {ref.backup_id}, whose manifest cannot be read"
+            if parent.problems:
+                return f"it builds on {ref.backup_id}, which is not good: {parent.problems[0]}"
+            lacking = sorted(set(backup.repositories) - set(parent.repositories))
+            if lacking:
+                return f"{lacking[0]}: {ref.backup_id}, which it builds on, is not there"
+            link = parent
+        return ""
+
+    def _judge_alone(self, ref: BackupRef) -> Backup | None:
         """The backup as its manifests tell of it, or None when none of them is readable."""
         manifests: dict[str, StoredManifest] = {}
         for place in self._places[ref]:

@@ -85,6 +85,8 @@ class Backup:
             "signed": self.summary.signed,
             "signed_by": self.signed_by,
             "encryption": self.summary.encryption,
+            "digested": self.summary.digested,
+            "parent": self.summary.parent,
             "repositories": list(self.repositories),
             "absent": dict(self.absent),
             "good": self.good,

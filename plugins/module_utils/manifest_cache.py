@@ -29,7 +29,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.stored_manifest 
 
 __all__ = ["CachedManifests", "ManifestCache", "cache_in", "default_cache_dir"]
 
-_FORMAT = 1
+_FORMAT = 2
 _LIMIT_BYTES = 256 * 1024 * 1024
 """Some 100,000 manifests. A larger file is not read; it is none of ours."""
 

@@ -32,6 +32,8 @@ class Summary(NamedTuple):
     server_version: str
     signed: bool
     encryption: str
+    parent: str
+    digested: str
     repositories: Mapping[str, str]
 
 
@@ -55,6 +57,8 @@ class StoredManifest:
             manifest.server_version,
             bool(manifest.signature),
             manifest.encryption,
+            manifest.parent,
+            manifest.digested,
             manifest.repositories,
         )
         return cls(summary, zlib.compress(document, 1))

@@ -167,10 +167,17 @@ backups:
       description: Fingerprint of the key of O(verify_keys) that signed the manifest, empty when none of them did or none is given.
       type: str
       sample: SHA256:0hBQ0cTHFvOeEvBEFEVwVw2jEOVZTYVBQSWLxSnVRvE
+    parent:
+      description: Of kind C(base), the backup that this one builds on, and without which it is nothing; empty for one that stands alone.
+      type: str
     encryption:
       description: How it is sealed. With V(gpg-symmetric) and V(none), law 5 does not hold.
       type: str
       sample: age
+    digested:
+      description: Which part of how many of the content digests that go in turn is whole in it, or empty.
+      type: str
+      sample: 3/7
     signed:
       description: Whether its manifest is signed. Whether by the right key, O(verify_keys) finds out.
       type: bool
@@ -222,6 +229,8 @@ backups:
       signed: true
       signed_by: ""
       encryption: age
+      digested: 3/7
+      parent: ""
       repositories: [here, offsite]
       absent: {}
       good: true
@@ -229,6 +238,15 @@ backups:
       verified: sizes
       newest: true
       drilled: {verdict: passed, objective_met: true, at: "2026-11-21T04:00:00.000000Z", good: true}
+digests:
+  description:
+    - Of each asset whose content is digested, by C(<kind>/<name>), in how many C(parts) that goes in turn, C(since) when every table
+      was digested by some good backup (empty while that is not so), and which parts are C(missing).
+    - Not touched by O(query).
+  returned: success
+  type: dict
+  sample:
+    database/shop: {parts: 7, since: "2026-11-15T03:15:00.104233Z", missing: []}
 newest:
   description:
     - The newest good backup of each asset, in the form of RV(backups), by C(<kind>/<name>). Null for an asset without a good one.

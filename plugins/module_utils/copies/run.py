@@ -9,6 +9,7 @@ the run fail in the end and is named each time: an older copy far away is better
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -96,6 +97,7 @@ class _Job:
         self.plan, self.route, self.source, self.target = plan, route, source, target
         self.check_mode, self.progress = check_mode, progress
         self.copied: list[dict[str, Any]] = []
+        self.done: set[BackupRef] = set()
         self.faults: list[LifeboatError] = []
         self.warnings: list[str] = []
 
@@ -145,29 +147,45 @@ class _Job:
             self.faults += faults
             if backup is None or faults:
                 continue
-            if self.check_mode:
-                self.copied.append(self._entry(backup))
-                return True
-            self.progress(f"copying {ref.kind}/{ref.name} {ref.backup_id} from {self.source.name!r} to {self.target.name!r}")
             try:
-                done = copy_backup(self.source, self.target, backup.manifest, self.plan.stall_timeout_seconds, self.plan.parallel)
-            except (ObjectDamaged, ObjectMissing, ManifestError) as error:
+                for link in [*self._parents(backup), backup]:
+                    self._copy(link)
+            except (ObjectDamaged, ObjectMissing, ManifestError, IntegrityError) as error:
                 self.faults.append(self._broken(ref, str(error)))
                 continue
             except RepositoryError as error:
                 self.faults.append(RepositoryError(f"backup {ref.backup_id} was not copied: {error.what}", error.where, error.next_step))
                 return False
-            speed = done.moved_bytes / done.seconds if done.seconds else 0.0
-            self.copied.append(
-                {
-                    **self._entry(backup),
-                    "moved_bytes": done.moved_bytes,
-                    "seconds": round(done.seconds, 3),
-                    "bytes_per_second": round(speed, 1),
-                }
-            )
             return True
         return True
+
+    def _parents(self, backup: Backup) -> list[Backup]:
+        """What an incremental backup builds on and the target lacks, oldest first: a chain is one unit.
+
+        Raises `IntegrityError` for a link that is not good.
+        """
+        missing: list[Backup] = []
+        link = backup
+        while link.summary.parent:
+            ref = dataclasses.replace(link.ref, backup_id=link.summary.parent)
+            parent, faults = self._faults_of(ref)
+            if parent is None or faults:
+                raise faults[0] if faults else self._broken(ref, "it is not there, and others build on it")
+            if self.target.name not in self.catalogue.places(ref) and ref not in self.done:
+                missing.append(parent)
+            link = parent
+        return missing[::-1]
+
+    def _copy(self, backup: Backup) -> None:
+        ref = backup.ref
+        entry = self._entry(backup)
+        if not self.check_mode:
+            self.progress(f"copying {ref.kind}/{ref.name} {ref.backup_id} from {self.source.name!r} to {self.target.name!r}")
+            done = copy_backup(self.source, self.target, backup.manifest, self.plan.stall_timeout_seconds, self.plan.parallel)
+            speed = done.moved_bytes / done.seconds if done.seconds else 0.0
+            entry |= {"moved_bytes": done.moved_bytes, "seconds": round(done.seconds, 3), "bytes_per_second": round(speed, 1)}
+        self.copied.append(entry)
+        self.done.add(ref)
 
     def _faults_of(self, ref: BackupRef, all_places: bool = False) -> tuple[Backup | None, list[LifeboatError]]:
         """The backup, and what is wrong with it: by its manifests, then by the sizes of what lies at the source.
