@@ -22,13 +22,14 @@ def ship(given: argparse.Namespace, terminal: Terminal) -> int:
     from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.ship import ship as run
 
     job = read_job_file(given.config or DEFAULT_FILE)
+    status = 0
     with _until_stopped():
         answer = run(job, Path(given.spool).expanduser(), once=given.once, say=_say)
         terminal.line(f"{len(answer.names)} files shipped")
         for name, error in sorted(answer.faults.items()):
             _say(f"{name}: {error}")
-        return next((error.exit_code for _name, error in sorted(answer.faults.items())), 0)
-    return 0
+            status = status or error.exit_code
+    return status
 
 
 def receive(given: argparse.Namespace, terminal: Terminal) -> int:

@@ -23,7 +23,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["Archiver", "ServerWal", "ask_server", "server_wal"]
+__all__ = ["Archiver", "Position", "ServerWal", "ask_server", "server_position", "server_wal"]
 
 FIRST_RECORD_BYTES = 40
 """The header of a segment's first page: a position up to here has no record of the segment before it."""
@@ -39,11 +39,23 @@ _POSITION = (
     # pg_walfile_name speaks of the writing timeline, and is refused on a standby.
     " CASE WHEN pg_catalog.pg_is_in_recovery() THEN (SELECT timeline_id::bigint FROM pg_catalog.pg_control_checkpoint())"
     " ELSE ('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END,"
-    " pg_catalog.clock_timestamp(), pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size')),"
-    " pg_catalog.current_setting('archive_mode'), pg_catalog.current_setting('wal_level'),"
+    " pg_catalog.clock_timestamp(), pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size'))"
+)
+_SETTINGS = (
+    "SELECT pg_catalog.current_setting('archive_mode'), pg_catalog.current_setting('wal_level'),"
     " (SELECT setting::int FROM pg_catalog.pg_settings WHERE name = 'archive_timeout'),"
     " pg_catalog.has_function_privilege('pg_catalog.pg_ls_archive_statusdir()', 'EXECUTE')"
 )
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a server's log is: written on a primary, received on a standby; at `asked_at` by its own clock."""
+
+    lsn: Lsn
+    timeline: int
+    asked_at: dt.datetime
+    segment_bytes: int
 
 
 @dataclass(frozen=True)
@@ -125,29 +137,37 @@ def ask_server(login: Login) -> ServerWal:
         return server_wal(connection)
 
 
+def server_position(connection: Connection[Any]) -> Position:
+    """How far the log is now; raises `DatabaseError`."""
+    with database_errors("the state of the log"):
+        lsn, timeline, asked_at, segment_bytes = one_row(connection, _POSITION)
+    if lsn is None:
+        raise DatabaseError("the standby has not received any log yet", next_step="Ask its primary, or wait.")
+    return Position(Lsn.parse(lsn), int(timeline), asked_at.astimezone(dt.timezone.utc), int(segment_bytes))
+
+
 def server_wal(connection: Connection[Any]) -> ServerWal:
     """What the server says now; raises `DatabaseError`."""
     facts = server_facts(connection)
-    with database_errors("the state of the log"):
-        row = one_row(connection, _POSITION)
+    position = server_position(connection)
+    with database_errors("the archiver"):
+        archive_mode, wal_level, archive_timeout, may_look = one_row(connection, _SETTINGS)
         archiver = one_row(connection, _ARCHIVER)
         files = None
-        if row[7]:
+        if may_look:
             rows = connection.execute("SELECT name, modification FROM pg_catalog.pg_ls_archive_statusdir()").fetchall()
             files = [(str(name), moment.astimezone(dt.timezone.utc)) for name, moment in rows]
-    if row[0] is None:
-        raise DatabaseError("the standby has not received any log yet", next_step="Ask its primary, or wait.")
     return ServerWal(
         system_identifier=facts.system_identifier,
         version_num=facts.version_num,
         standby=facts.in_recovery,
-        timeline=int(row[1]),
-        lsn=Lsn.parse(row[0]),
-        asked_at=row[2].astimezone(dt.timezone.utc),
-        segment_bytes=int(row[3]),
-        archive_mode=row[4],
-        wal_level=row[5],
-        archive_timeout_seconds=row[6],
+        timeline=position.timeline,
+        lsn=position.lsn,
+        asked_at=position.asked_at,
+        segment_bytes=position.segment_bytes,
+        archive_mode=archive_mode,
+        wal_level=wal_level,
+        archive_timeout_seconds=archive_timeout,
         archiver=Archiver(archiver[0], archiver[1] or "", archiver[2], archiver[3], archiver[4] or "", archiver[5]),
         waiting=None if files is None else {name[:-6]: moment for name, moment in files if name.endswith(".ready")},
         done=None if files is None else {name[:-5]: moment for name, moment in files if name.endswith(".done")},

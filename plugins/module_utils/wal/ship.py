@@ -67,6 +67,8 @@ class Shipper:
         self._spool = spool
         self._keep_newest = keep_newest
         self._safe: dict[str, tuple[int, ...]] = {}
+        self.archived: set[str] = set()
+        """Names that were shipped, for whoever wants to know; they may be taken out."""
 
     def ship(self) -> Shipped:
         """One pass over what is finished now, several files at a time; a repository that is down ends it early."""
@@ -92,6 +94,7 @@ class Shipper:
                 return
             self._safe[name.text] = stamp
             shipped.append(name.text)
+            self.archived.add(name.text)
 
         with ThreadPoolExecutor(max_workers=self._pusher.job.jobs) as pool:
             try:
@@ -101,6 +104,10 @@ class Shipper:
                 raise
         self._remove()
         return Shipped(tuple(sorted(shipped)), faults)
+
+    def holds(self, name: str) -> bool:
+        """Whether every required repository has a file of this name, whatever its content; raises `RepositoryError`."""
+        return all(archive.find(name) for archive in self._pusher.required)
 
     def finished(self) -> list[WalName]:
         """Finished files in the spool, histories first, then in their order. What has another name is nobody's business here."""

@@ -1,0 +1,254 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""WAL streamed from a server that archives nothing by itself: through kills, restarts and a promotion, without a gap."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import Lsn, WalName
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.receive import ReceiveJob
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.spool_status import spool_status_file
+from support.clusters import Server
+from support.leaks import children, eventually
+from support.logical import Identity, new_identity, posix
+from support.spools import archived, fill, resize, wal_job
+from support.standbys import PRIMARY, Standby
+
+CLI = "ansible_collections.lifeboat.postgres.plugins.module_utils.cli"
+MIB = 1024 * 1024
+
+
+class Small(Server):
+    """A server with segments of 1 MiB, no archive_mode, and only as much WAL kept as slots ask for."""
+
+    def start(self) -> None:
+        if self.process is None:
+            resize(self, 1)
+        super().start()
+
+
+class Receiving:
+    """`lifeboat wal receive` as a process, with what it fills."""
+
+    def __init__(self, server: Server, root: Path, **more: Any) -> None:
+        self.server, self.root = server, root
+        self.identity: Identity = new_identity(root / "identity")
+        self.specs = {"here": posix(root / "here")}
+        self.spool = root / "spool"
+        self.more = more
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        receive = {"spool": str(self.spool), "bin_dir": str(self.server.bin_dir), "alert_after": "1s", **self.more}
+        login = {"login_unix_socket": str(self.server.socket_dir), "login_port": self.server.port}
+        file = self.root / "wal.json"
+        file.write_text(json.dumps({**wal_job(self.specs, self.identity, self.root / "run"), **login, "receive": receive}))
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        argv = [sys.executable, "-m", CLI, "wal", "receive", "-c", str(file)]
+        with open(self.root / "log", "ab") as log:
+            self.process = subprocess.Popen(argv, env=environment, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def kill(self, number: int = signal.SIGKILL) -> int:
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(30)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads(spool_status_file(self.root / "run", "shop").read_text())
+        except FileNotFoundError:
+            return {"receiver": {}, "trouble": ""}
+        return found
+
+    def comes_to(self, condition: Callable[[], bool], what: str, seconds: float = 40) -> None:
+        """Wait for something; when it does not come, fail with what the process said."""
+        try:
+            eventually(condition, what, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.status}\n{(self.root / 'log').read_text()[-2000:]}") from None
+
+    def streams(self) -> None:
+        self.comes_to(lambda: (self.status["receiver"] or {}).get("streaming") is True, "streaming")
+
+    def has(self, names: list[str]) -> None:
+        self.comes_to(lambda: set(names) <= set(archived(self.specs["here"])), f"{names} archived")
+
+    def numbers(self, timeline: int = 1) -> list[int]:
+        names = [WalName.parse(name) for name in archived(self.specs["here"])]
+        return [name.number(MIB) for name in names if name.kind == "segment" and name.timeline == timeline]
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with Small(getattr(request, "param", 18), {**PRIMARY, "max_wal_size": "4MB", "min_wal_size": "2MB"}) as running:
+        yield running
+
+
+@pytest.fixture
+def receiving(server: Server, tmp_path: Path) -> Iterator[Receiving]:
+    found = Receiving(server, tmp_path)
+    try:
+        yield found
+    finally:
+        if found.process is not None:
+            found.kill()
+
+
+def gapless(numbers: list[int]) -> bool:
+    return numbers == list(range(numbers[0], numbers[-1] + 1))
+
+
+def processes_of(receiving: Receiving, name: str) -> list[int]:
+    assert receiving.process is not None
+    found = []
+    for pid in children(receiving.process.pid):
+        try:
+            if Path(f"/proc/{pid}/comm").read_text().strip() == name:
+                found.append(pid)
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("server", [15, 18], indirect=True)
+def test_what_is_streamed_is_archived_and_only_that_is_released(server: Server, receiving: Receiving) -> None:
+    receiving.start()
+    receiving.streams()
+    names = fill(server, 4)
+    receiving.has(names)
+    assert gapless(receiving.numbers())
+
+    end = Lsn((WalName.parse(names[-1]).number(MIB) + 1) * MIB)
+
+    def released() -> bool:
+        with server.connect() as connection:
+            row = connection.execute(
+                "SELECT restart_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE slot_name = 'lifeboat_archived'", (str(end),)
+            ).fetchone()
+        return bool(row and row[0])
+
+    receiving.comes_to(released, "the slot past what is archived")
+    receiving.comes_to(lambda: receiving.status["only_in_spool"]["files"] == 0, "nothing only in the spool")
+    finished = [name for name in os.listdir(receiving.spool) if len(name) == 24]
+    assert finished == [names[-1]], "the newest one stays, for pg_receivewal to go on after it"
+    found = receiving.status
+    assert (found["trouble"], found["failure"], found["receiver"]["fault"]) == ("", None, "")
+    receiving.comes_to(lambda: receiving.status["receiver"]["not_archived_bytes"] < MIB, "little that is not archived")
+    assert receiving.kill(signal.SIGTERM) == 0
+
+
+def test_what_lies_only_in_the_spool_is_counted_and_kept_by_the_server_and_survives_the_loss_of_the_spool(
+    server: Server, receiving: Receiving
+) -> None:
+    receiving.start()
+    receiving.streams()
+    before = fill(server, 2)
+    receiving.has(before)
+    away = receiving.root / "away"
+    (receiving.root / "here").rename(away)
+    names = fill(server, 6)
+    receiving.comes_to(lambda: receiving.status["only_in_spool"]["files"] >= 6, "six files only in the spool", 30)
+    receiving.comes_to(lambda: "lie only in the spool" in receiving.status["trouble"], "the alarm")
+    assert receiving.status["receiver"]["only_here_bytes"] >= 6 * MIB
+    receiving.kill()
+    server.execute("CHECKPOINT")
+    for path in receiving.spool.iterdir():
+        path.unlink()
+    away.rename(receiving.root / "here")
+    assert not set(names) & set(archived(receiving.specs["here"]))
+    receiving.start()
+    receiving.has(names)
+    assert gapless(receiving.numbers())
+    receiving.comes_to(lambda: receiving.status["trouble"] == "", "no alarm any more")
+
+
+@pytest.mark.parametrize("victim", ["pg_receivewal", "all of it"])
+def test_after_a_kill_it_goes_on_without_a_gap(server: Server, receiving: Receiving, victim: str) -> None:
+    receiving.start()
+    receiving.streams()
+    expected = []
+    for _time in range(3):
+        expected += fill(server, 2)
+        receiving.comes_to(lambda: bool(processes_of(receiving, "pg_receivewal")), "a receiver")
+        receivers = processes_of(receiving, "pg_receivewal")
+        if victim == "all of it":
+            receiving.kill()
+            receiving.comes_to(lambda: not any(Path(f"/proc/{pid}").exists() for pid in receivers), "gone with its parent")  # noqa: B023
+        else:
+            for pid in receivers:
+                os.kill(pid, signal.SIGKILL)
+        expected += fill(server, 2)
+        server.execute("CHECKPOINT")
+        if victim == "all of it":
+            receiving.start()
+    receiving.has(expected)
+    assert gapless(receiving.numbers())
+    receiving.comes_to(lambda: receiving.status["trouble"] == "" and receiving.status["receiver"]["streaming"], "all well")
+
+
+def test_a_server_that_restarts_is_followed_again(server: Server, receiving: Receiving) -> None:
+    receiving.start()
+    receiving.streams()
+    names = fill(server, 2)
+    server.halt()
+    receiving.comes_to(lambda: not receiving.status["receiver"]["streaming"], "it is seen")
+    receiving.comes_to(lambda: "nothing is received" in receiving.status["trouble"], "the alarm", 30)
+    server.start()
+    names += fill(server, 2)
+    receiving.has(names)
+    assert gapless(receiving.numbers())
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_a_promotion_is_followed_onto_the_new_timeline_with_its_history(major: int, tmp_path: Path) -> None:
+    with Small(major, {**PRIMARY, "wal_keep_size": "64MB"}) as server, Standby(server) as standby:
+        receiving = Receiving(standby, tmp_path)
+        try:
+            receiving.start()
+            receiving.streams()
+            before = fill(server, 3)
+            receiving.has(before)
+            standby.execute("SELECT pg_promote()")
+            after = fill(standby, 3)
+            assert all(name.startswith("00000002") for name in after)
+            receiving.has([*after, "00000002.history"])
+            first, second = receiving.numbers(1), receiving.numbers(2)
+            assert gapless(first)
+            assert gapless(second)
+            assert second[0] <= first[-1] + 1, "the segment in which they part is there whole, on the new timeline"
+            receiving.comes_to(
+                lambda: not [name for name in os.listdir(receiving.spool) if name.startswith("00000001")], "what was left behind is gone"
+            )
+            assert not [name for name in archived(receiving.specs["here"]) if name.endswith(".partial")]
+        finally:
+            receiving.kill()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "spool is required"),
+        ({"spool": "here"}, "absolute path"),
+        ({"spool": "/s", "slot": "My Slot"}, "not a slot's name"),
+        ({"spool": "/s", "slot": "same", "hold_slot": "same"}, "are the same"),
+        ({"spool": "/s", "spol": "/s"}, "unknown key 'spol'"),
+        ({"spool": "/s", "alert_after": "soon"}, "alert_after"),
+        ({"spool": "/s", "hold": "perhaps"}, "hold: expected true or false"),
+    ],
+)
+def test_wrong_options_are_answered_before_anything_runs(tmp_path: Path, given: Mapping[str, Any], message: str) -> None:
+    job = wal_job({"here": posix(tmp_path / "here")}, new_identity(tmp_path / "identity"), tmp_path / "run")
+    with pytest.raises(ConfigurationError, match=message):
+        ReceiveJob.from_options({**job, "receive": given})
