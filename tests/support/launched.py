@@ -18,89 +18,61 @@ import pyrage
 import zstandard
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import parse_wal_key, wal_prefix
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
-from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.launchers import FETCH, PUSH, library_root
-from support.clusters import Server, account, private_directory
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal import launchers
+from support.clusters import account, private_directory
 from support.leaks import eventually
-from support.logical import Identity, new_identity
+from support.logical import Identity
+from support.wal import LIBRARY, SYSTEM, ArchivingServer
 
-__all__ = ["LaunchedServer", "alive", "own", "write_launchers"]
+__all__ = ["LaunchedServer", "runs"]
 
-MEBIBYTE = 1024 * 1024
-_LAUNCHERS = "ansible_collections.lifeboat.postgres.plugins.module_utils.wal.launchers"
+KEEP = {"wal_keep_size": "2GB", "max_wal_size": "4GB", "checkpoint_timeout": "1h", "autovacuum": "off"}
+"""So that every segment that was archived is still there to be compared."""
 
 
-class LaunchedServer(Server):
-    """Archives into a directory, or into `repositories`; segments of 1 MiB unless another size is asked for."""
+class LaunchedServer(ArchivingServer):
+    """`scripts` is where the launchers lie. Segments of 1 MB, none of which is recycled.
 
-    def __init__(self, major: int, repositories: Mapping[str, Any] | None = None, *, segment_mebibytes: int = 1, **more: Any) -> None:
-        self.place = private_directory("lbw")
-        self.run_dir, self.archive, self.launchers = self.place / "run", self.place / "archive", self.place / "bin"
-        for folder in (self.run_dir, self.archive, self.launchers):
-            folder.mkdir(mode=0o700)
-        self.key: Identity = new_identity(self.place / "identity")
-        self.config = self.place / "wal.json"
-        self.options: dict[str, Any] = {
-            "system": "shop",
-            "repositories": dict(repositories or {"here": {"type": "posix", "path": str(self.archive)}}),
-            "encryption": {"method": "age", "recipients": [self.key.recipient]},
-            "run_dir": str(self.run_dir),
-            "identity_file": str(self.key.file),
-            "stall_timeout": "20s",
-            **more,
-        }
-        self.write_options()
-        write_launchers(self.launchers, self.config)
-        settings = {
-            "archive_mode": "on",
-            "archive_command": f"{self.launchers / PUSH} %p",
-            "wal_level": "replica",
-            "max_wal_size": "8GB",
-            "checkpoint_timeout": "1h",
-            "autovacuum": "off",
-        }
-        own(self.place)
-        super().__init__(major, settings, initdb=(f"--wal-segsize={segment_mebibytes}",), reads_all=True)
+    With `hand=True` nobody calls the launcher but the test.
+    """
 
-    def write_options(self, **changed: Any) -> None:
-        """The job file anew, whole or not at all."""
-        self.options.update(changed)
-        temporary = self.config.with_suffix(".new")
-        temporary.write_text(json.dumps(self.options))
-        own(temporary)
-        temporary.replace(self.config)
+    def __init__(self, major: int, repositories: Mapping[str, Any], keys: Identity, *, hand: bool = False, **job: Any) -> None:
+        self.keys = keys
+        self.scripts = private_directory("lb-bin")
+        command = "false" if hand else f"{self.scripts / launchers.PUSH} %p"
+        super().__init__(major, repositories, keys, segment_mb=1, job={"stall_timeout": "20s", **job}, settings=KEEP, command=command)
+        self.write_launchers()
 
-    # --- what the server does ----------------------------------------------------------------------------------------
+    def write_launchers(self) -> None:
+        argv = [sys.executable, "-m", launchers.__name__, str(self.scripts), "-c", str(self.job_file)]
+        subprocess.run(argv, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": LIBRARY})
 
-    def switch(self, times: int = 1) -> list[str]:
-        """End so many segments, with something in each; their names."""
-        names = []
-        with self.connect() as connection:
-            for _time in range(times):
-                connection.execute("SELECT pg_create_restore_point('for a segment')")
-                row = connection.execute("SELECT pg_walfile_name(pg_switch_wal())").fetchone()
-                assert row is not None
-                names.append(str(row[0]))
-        return names
+    def stop(self) -> None:
+        super().stop()
+        for pid in self.workers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
-    def setting(self, **values: str) -> None:
-        """By ALTER SYSTEM and a reload; wins over the configuration file, not over the server's command line."""
-        with self.connect() as connection:
-            for name, value in values.items():
-                connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")  # type: ignore[arg-type]
-            connection.execute("SELECT pg_reload_conf()")
+    # --- what the archiver does --------------------------------------------------------------------------------------
 
-    def ready(self) -> set[str]:
-        return {path.stem for path in (self.data / "pg_wal" / "archive_status").glob("*.ready")}
+    def push(self, name: str) -> subprocess.CompletedProcess[str]:
+        """What the archiver would run for a segment, as the server's user in its data directory."""
+        return subprocess.run(**self.push_arguments(name), timeout=60)
 
-    def done(self) -> set[str]:
-        """What the archiver has been told to be archived, and the server has not recycled since."""
-        return {path.stem for path in (self.data / "pg_wal" / "archive_status").glob("*.done")}
+    def start_push(self, name: str) -> subprocess.Popen[str]:
+        """The same, not waited for."""
+        return subprocess.Popen(**self.push_arguments(name))
 
-    def wait_until_archived(self, name: str, seconds: float = 60.0) -> None:
-        eventually(lambda: not any(waiting <= name for waiting in self.ready()), f"{name} archived\n{self.log_tail()}", seconds)
+    def push_arguments(self, name: str) -> dict[str, Any]:
+        argv = [str(self.scripts / launchers.PUSH), f"pg_wal/{name}"]
+        entry = account()
+        if entry is not None:
+            drop = ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
+            argv = [*drop, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", *argv]
+        return {"args": argv, "cwd": self.data, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
-    def log_tail(self) -> str:
-        return self.log.read_text(errors="replace")[-3000:]
+    def wait_until_nothing_waits(self, seconds: float = 60.0) -> None:
+        eventually(lambda: not self.waiting(), "every segment archived", seconds)
 
     # --- what the worker does ----------------------------------------------------------------------------------------
 
@@ -115,13 +87,22 @@ class LaunchedServer(Server):
         return self.run_dir / f"{lines[0]}-{lines[2].strip()}"
 
     def workers(self) -> list[int]:
-        """The workers of this data directory, whatever their life."""
-        return [pid for pid, words in _commands() if f"\0{self.data}\0" in words and ".wal.worker" in words]
+        """The workers of this data directory, of whatever life."""
+        return self._running(f"\0{self.data}\0", ".wal.worker")
+
+    def fronts(self) -> list[int]:
+        """The fronts that ask a worker."""
+        return self._running(f"\0{self.job_file}\0", "import front")
 
     def worker(self) -> int:
-        found = self.workers()
-        assert len(found) == 1, found
-        return found[0]
+        """The one there is, once there is one."""
+        eventually(lambda: len(self.workers()) == 1, "there is one worker")
+        return self.workers()[0]
+
+    def kill_worker(self) -> None:
+        for pid in self.workers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def acknowledged(self) -> set[str]:
         with contextlib.suppress(FileNotFoundError):
@@ -129,68 +110,45 @@ class LaunchedServer(Server):
         return set()
 
     def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.run_dir / "shop.json").read_text())
+        found: dict[str, Any] = json.loads((self.run_dir / f"{SYSTEM}.json").read_text())
+        return found
+
+    def _running(self, *words: str) -> list[int]:
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    if all(word in (entry / "cmdline").read_text(errors="replace") for word in words) and runs(int(entry.name)):
+                        found.append(int(entry.name))
         return found
 
     # --- what is in the archive --------------------------------------------------------------------------------------
 
-    def archived(self, name: str = "here") -> dict[str, list[bytes]]:
+    def contents(self, repository: str) -> dict[str, list[bytes]]:
         """Every stored content of every name, opened."""
-        contents: dict[str, list[bytes]] = {}
-        identity = pyrage.x25519.Identity.from_str(self.key.file.read_text().strip())
-        with open_repository(name, self.options["repositories"][name], read_only=True) as repository:
-            for item in repository.list(wal_prefix("shop")):
+        found: dict[str, list[bytes]] = {}
+        identity = pyrage.x25519.Identity.from_str(self.keys.file.read_text().strip())
+        with open_repository(repository, self.options["repositories"][repository], read_only=True) as opened:
+            for item in opened.list(wal_prefix(SYSTEM)):
                 parsed = parse_wal_key(item.key)
                 if parsed is not None:
-                    sealed = repository.read(item.key)
-                    plain = zstandard.ZstdDecompressor().decompressobj().decompress(pyrage.decrypt(sealed, [identity]))
-                    contents.setdefault(parsed[0], []).append(plain)
-        return contents
+                    packed = pyrage.decrypt(opened.read(item.key), [identity])
+                    found.setdefault(parsed[0], []).append(zstandard.ZstdDecompressor().decompressobj().decompress(packed))
+        return found
 
-    def push_by_hand(self, path: str | os.PathLike[str], **more: Any) -> subprocess.CompletedProcess[str]:
-        """What the archiver does, as the server's user in its data directory."""
-        argv = [str(self.launchers / PUSH), str(path)]
-        entry = account()
-        if entry is not None:
-            drop = ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
-            argv = [*drop, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", *argv]
-        return subprocess.run(argv, cwd=self.data, capture_output=True, text=True, timeout=60, **more)
-
-    def stop(self) -> None:
-        super().stop()
-        for pid in self.workers():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    def assert_all_archived(self, names: list[str], repository: str = "here") -> None:
+        """Each is there once, with the content that it has here; so is whatever else the archiver was told to be archived."""
+        found = self.contents(repository)
+        told = {path.stem for path in (self.wal_dir / "archive_status").glob("*.done")}
+        missing = sorted((told | set(names)) - set(found))
+        assert not missing, f"lost: {missing}"
+        for name, stored in found.items():
+            assert stored == [(self.wal_dir / name).read_bytes()], name
 
 
-def write_launchers(directory: Path, config: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", _LAUNCHERS, str(directory), "-c", str(config)],
-        check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(library_root())},
-    )  # fmt: skip
-    assert (directory / FETCH).exists()
-
-
-def own(path: Path) -> None:
-    """Give a file, or a directory and what lies in it, to the server's user."""
-    entry = account()
-    if entry is not None:
-        for found in (path, *(path.rglob("*") if path.is_dir() else ())):
-            os.chown(found, entry.pw_uid, entry.pw_gid)
-
-
-def alive(pid: int) -> bool:
+def runs(pid: int) -> bool:
     """Whether a process runs; one that has ended and only waits to be collected does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     except OSError:
         return False
-
-
-def _commands() -> list[tuple[int, str]]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                found.append((int(entry.name), (entry / "cmdline").read_text(errors="replace")))
-    return found

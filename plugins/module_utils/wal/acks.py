@@ -81,11 +81,15 @@ class Life:
             for entry in os.scandir(self.folder / _OK):
                 os.unlink(entry.path)
 
+    def leave(self) -> None:
+        """Nobody finds this worker any more."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.folder / SOCKET)
+
     def end(self) -> None:
         """Nothing of ours stands any more. The directory stays for the next worker, and goes with the first one of another life."""
         self.withdraw()
-        with contextlib.suppress(OSError):
-            os.unlink(self.folder / SOCKET)
+        self.leave()
 
     def _bury_the_dead(self) -> None:
         """Remove what earlier lives of this data directory left when their workers were killed."""

@@ -33,7 +33,7 @@ __all__ = ["main"]
 GRACE_SECONDS = 10.0
 """For what is on its way when the worker ends."""
 
-LOOK_SECONDS = 10.0
+LOOK_SECONDS = 5.0
 TURN_SECONDS = 1.0
 HOLD_FILES = 16
 HOLD_SECONDS = 1.0
@@ -110,6 +110,8 @@ class Worker:
             return b"= 1 this worker is that of another server\n"
         if self._ending.is_set() or self._changed():
             self._ending.set()
+            # Before the answer: the front asks whoever listens next.
+            self.life.leave()
             return b"~\n"
         connection.sendall(b".\n")
         task = self._shipping.ask(Path(os.fsdecode(path)))
