@@ -16,7 +16,7 @@ from ansible.module_utils.common.respawn import has_respawned, respawn_module
 from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import Stopped, stop_on_signals
-from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import clean_line
+from ansible_collections.lifeboat.postgres.plugins.module_utils.words import clean_line
 
 __all__ = ["run_module"]
 

@@ -9,7 +9,6 @@ A stage starts once, ends once, and then knows whether it failed and whether tha
 from __future__ import annotations
 
 import os
-import re
 import select
 import threading
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, PipelineError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.words import clean_line
 
 __all__ = ["CHUNK_BYTES", "Failure", "FunctionStage", "Stage", "clean_line", "copy", "move"]
 
@@ -126,13 +126,6 @@ def move(source: int, target: int) -> int:
             view = view[os.write(target, view) :]
         total += len(data)
     return total
-
-
-def clean_line(text: str, limit: int = 600) -> str:
-    """What a program said, as one line without control characters; the end of it, when it is long."""
-    lines = (re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", line).strip() for line in text.splitlines())
-    line = "; ".join(part for part in lines if part)
-    return line if len(line) <= limit else "…" + line[-limit:]
 
 
 def _reader_is_gone(pipe: int) -> bool:

@@ -1,12 +1,21 @@
 # SPDX-FileCopyrightText: The lifeboat.postgres contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Figures as people say them. Pure."""
+"""Figures as people say them, and what programs said as a line. Pure."""
 
 from __future__ import annotations
 
-__all__ = ["duration", "many", "shortened", "size"]
+import re
+
+__all__ = ["clean_line", "duration", "many", "shortened", "size"]
 
 _DURATIONS = ((3 * 86400, 86400, "days"), (3 * 3600, 3600, "h"), (3 * 60, 60, "min"))
+
+
+def clean_line(text: str, limit: int = 600) -> str:
+    """What a program said, as one line without control characters; the end of it, when it is long."""
+    lines = (re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", line).strip() for line in text.splitlines())
+    line = "; ".join(part for part in lines if part)
+    return line if len(line) <= limit else "…" + line[-limit:]
 
 
 def duration(seconds: float) -> str:

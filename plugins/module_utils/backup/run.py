@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import DATABASE, GLOBALS, UNLISTED, LogicalJob
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import DATABASE, GLOBALS, LogicalJob
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.young import young_backup
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, Locked
@@ -35,8 +35,8 @@ def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[
     Beside the database, what belongs to the whole server: the option `globals`.
     """
     asked = options.choice({"globals": _word(given.get("globals"))}, "globals", "pg_logical_backup", _GLOBALS, "true")
-    several = _several(given)
-    job = LogicalJob.from_options(given, "" if several is None else several.look_in)
+    choice = _several(given)
+    job = LogicalJob.from_options(given, "" if choice is None else choice.look_in)
     with contextlib.ExitStack() as stack:
         repositories = [stack.enter_context(repository) for repository in job.open_repositories()]
         job = stack.enter_context(_reached(job))
@@ -44,9 +44,16 @@ def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[
         def back_up_one(one: LogicalJob) -> dict[str, Any]:
             return _back_up_when_due(one, repositories, check_mode, progress)
 
+        def take() -> dict[str, Any]:
+            if choice is None:
+                return back_up_one(job)
+            from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.several import back_up_several
+
+            return back_up_several(job, choice, back_up_one)
+
         return _with_globals(
             asked,
-            lambda: back_up_one(job) if several is None else several.back_up(job, back_up_one),
+            take,
             lambda: _globals_when_due(job, repositories, check_mode, progress),
         )
 
@@ -129,8 +136,7 @@ def _globals_when_due(
 
 def _several(given: Mapping[str, Any]) -> Choice | None:
     """Which of several databases were asked for, or None when one is meant."""
-    if not any(given.get(key) for key in ("databases", "all_databases", "exclude_databases")):
-        options.choice(given, "unlisted", "pg_logical_backup", UNLISTED, UNLISTED[0])
+    if not any(given.get(key) for key in ("databases", "all_databases", "exclude_databases")) and given.get("unlisted") in (None, "warn"):
         return None
     from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.several import Choice
 

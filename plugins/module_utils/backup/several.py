@@ -22,10 +22,10 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.words import man
 if TYPE_CHECKING:
     from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.databases import Database
 
-__all__ = ["LOOK_IN", "UNLISTED", "Choice", "Selection", "back_up_several"]
+__all__ = ["UNLISTED", "Choice", "Selection", "back_up_several"]
 
 UNLISTED = ("warn", "fail", "ignore")
-LOOK_IN = "postgres"
+_LOOK_IN = "postgres"
 """The database to log in to for the list, where none is named: every server has it."""
 
 _WHERE = "pg_logical_backup"
@@ -50,6 +50,7 @@ class Choice:
     everything: bool = False
     excluded: Sequence[str] = ()
     unlisted: str = UNLISTED[0]
+    look_in = _LOOK_IN
 
     @classmethod
     def from_options(cls, given: Mapping[str, Any]) -> Choice | None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OLDEST_MAJOR",
+    "SSL_MODES",
     "Login",
     "ServerFacts",
     "database_errors",
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 OLDEST_MAJOR = 14
+SSL_MODES = ("allow", "disable", "prefer", "require", "verify-ca", "verify-full")
 CONNECT_TIMEOUT_SECONDS = 15
 
 # Where servers put their sockets: a client library that was built elsewhere has another default than this host's server.

@@ -11,13 +11,15 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import Login
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.url import SSL_MODES, ConnectionUrl, parse_url
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import SSL_MODES, Login
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.secret_file import read_secret_file
+
+if TYPE_CHECKING:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.url import ConnectionUrl
 
 __all__ = ["LOGIN_KEYS", "read_login"]
 
@@ -76,6 +78,10 @@ def _url(given: Mapping[str, Any], where: str) -> ConnectionUrl | None:
     file = options.text(given, "login_url_file", where, "")
     if text and file:
         raise ConfigurationError("login_url and login_url_file are both given", where, "Give one of them.")
+    if not text and not file:
+        return None
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.url import parse_url
+
     if file:
         file = os.path.expanduser(file)
         lines = [line.strip() for line in read_secret_file(file, file).splitlines() if line.strip()]
@@ -84,7 +90,7 @@ def _url(given: Mapping[str, Any], where: str) -> ConnectionUrl | None:
                 "login_url_file holds not one line, the URL", file, "Write the connection URL into it, and nothing else."
             )
         return parse_url(lines[0], file)
-    return parse_url(text) if text else None
+    return parse_url(text)
 
 
 def _merged(words: Mapping[str, str], port: int, url: ConnectionUrl, where: str) -> tuple[dict[str, str], int]:

@@ -13,10 +13,9 @@ from urllib.parse import unquote, urlsplit
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.options import nearest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import SSL_MODES
 
-__all__ = ["SSL_MODES", "ConnectionUrl", "parse_url"]
-
-SSL_MODES = ("allow", "disable", "prefer", "require", "verify-ca", "verify-full")
+__all__ = ["ConnectionUrl", "parse_url"]
 
 # Parameter of the URL -> field of ConnectionUrl.
 _KNOWN = {

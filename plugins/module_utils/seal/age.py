@@ -8,22 +8,23 @@ stand in argv; an identity is given by its path alone.
 
 from __future__ import annotations
 
+import functools
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, MissingTool, PipelineError, SealError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import Pipeline
-from ansible_collections.lifeboat.postgres.plugins.module_utils.process_stage import ProcessStage
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.age_keys import check_identity_file, identity_lines, parse_recipients
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import DamagedSeal, Opener, Sealer, WrongIdentity
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.methods import AGE
-from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import FunctionStage, Stage, clean_line
+from ansible_collections.lifeboat.postgres.plugins.module_utils.words import clean_line
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import Stage
 
 __all__ = ["METHOD", "AgeOpener", "AgeSealer"]
 
@@ -53,7 +54,11 @@ class AgeSealer(Sealer):
         self.notes = (_ONLY_ONE,) if len(self.recipients) == 1 else ()
         self._program = _program(prefer)
         self._library = None if self._program else _library()
-        self._at_hand = _at_hand(prefer)
+        self._prefer = prefer
+
+    @functools.cached_property
+    def _at_hand(self) -> ModuleType | None:
+        return _at_hand(self._prefer)
 
     def __repr__(self) -> str:
         return f"AgeSealer({len(self.recipients)} recipients)"
@@ -61,11 +66,11 @@ class AgeSealer(Sealer):
     def stage(self) -> Stage:
         if self._library is not None:
             library, recipients = self._library, _library_recipients(self._library, self.recipients)
-            return FunctionStage("age (library)", lambda source, target: library.encrypt_io(source, target, recipients))
+            return _in_a_thread(lambda source, target: library.encrypt_io(source, target, recipients))
         argv = [self._program]
         for recipient in self.recipients:
             argv += ["-r", recipient]
-        return ProcessStage("age", argv, explain=_explain_sealing)
+        return _program_stage(argv, _explain_sealing)
 
     def seal(self, data: bytes) -> bytes:
         if self._at_hand is None:
@@ -88,7 +93,11 @@ class AgeOpener(Opener):
         check_identity_file(self.identity_file)
         self._program = _program(prefer)
         self._library = None if self._program else _library()
-        self._at_hand = _at_hand(prefer)
+        self._prefer = prefer
+
+    @functools.cached_property
+    def _at_hand(self) -> ModuleType | None:
+        return _at_hand(self._prefer)
 
     def __repr__(self) -> str:
         return f"AgeOpener({self.identity_file!r})"
@@ -96,8 +105,8 @@ class AgeOpener(Opener):
     def stage(self) -> Stage:
         library = self._library
         if library is not None:
-            return FunctionStage("age (library)", lambda source, target: self._open_with(library, source, target))
-        return ProcessStage("age", [self._program, "-d", "-i", self.identity_file], explain=self._explain)
+            return _in_a_thread(lambda source, target: self._open_with(library, source, target))
+        return _program_stage([self._program, "-d", "-i", self.identity_file], self._explain)
 
     def open(self, data: bytes) -> bytes:
         library = self._at_hand
@@ -110,6 +119,8 @@ class AgeOpener(Opener):
         return opened
 
     def check(self, head: bytes) -> None:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import Pipeline
+
         try:
             with Pipeline([self.stage()], [head]):
                 pass
@@ -134,6 +145,19 @@ class AgeOpener(Opener):
         if in_header or any(words in lower for words in _BAD_PAYLOAD):
             return DamagedSeal(f"the sealed backup is damaged or cut: {said}", METHOD, "Use another repository's copy.", in_header)
         return SealError(f"age could not open it: {said}", METHOD) if said else None
+
+
+def _program_stage(argv: list[str], explain: Callable[[int, str], LifeboatError | None]) -> Stage:
+    # Loaded with the first stage: a sealer is made, and its recipients are judged, also where nothing has to be sealed.
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.process_stage import ProcessStage
+
+    return ProcessStage("age", argv, explain=explain)
+
+
+def _in_a_thread(function: Callable[[BinaryIO, BinaryIO], None]) -> Stage:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import FunctionStage
+
+    return FunctionStage("age (library)", function)
 
 
 def _explain_sealing(status: int, said: str) -> LifeboatError | None:

@@ -5,16 +5,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import SealError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import run_through
-from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import Stage
+
+if TYPE_CHECKING:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import Stage
 
 __all__ = ["DamagedSeal", "Opener", "Sealer", "WrongIdentity", "through"]
 
 
 def through(stage: Stage, data: bytes) -> bytes:
     """All of `data` through one stage."""
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import run_through
+
     parts: list[bytes] = []
     run_through([stage], [data], parts.append)
     return b"".join(parts)
