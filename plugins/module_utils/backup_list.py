@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import expression, options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Catalogue
+from ansible_collections.lifeboat.postgres.plugins.module_utils.digest_coverage import coverage_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill_history import last_drills
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, ObjectMissing, RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.found_backup import Backup, Broken
@@ -98,6 +99,7 @@ def list_backups(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "backups": found,
         "newest": _newest_good(documents),
+        "digests": _digests(documents),
         "broken": [dataclasses.asdict(item) for item in broken],
         "unreachable": dict(catalogue.unreachable),
         "warnings": warnings,
@@ -162,6 +164,16 @@ def _add_drills(
         return list(broken), [*warnings, f"the drill reports cannot be listed: {error}"]
     catalogue.replace_backups([dataclasses.replace(backup, drilled=drills.get(backup.ref)) for backup in catalogue.backups])
     return [*broken, *(Broken(reports.name, key, reason) for key, reason in unreadable)], list(warnings)
+
+
+def _digests(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of each asset whose content is digested, since when all of it was, by its good backups."""
+    good: dict[str, list[tuple[str, str]]] = {}
+    for document in documents:
+        if document["good"]:
+            good.setdefault(f"{document['kind']}/{document['name']}", []).append((document["digested"], document["snapshot_at"]))
+    found = {asset: coverage_of(pairs) for asset, pairs in good.items()}
+    return {asset: coverage.to_document() for asset, coverage in found.items() if coverage is not None}
 
 
 def _newest_good(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import strict
+from ansible_collections.lifeboat.postgres.plugins.module_utils.digest_coverage import read_part
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
 
@@ -72,7 +73,8 @@ class Manifest:
     `database_bytes` what the database took on production's disk. `repositories` maps each repository that was asked for
     to "" when this backup is complete there, else to the reason. `format` is that of the dump (custom, directory, plain);
     `object_count` the definitions in it. `application_version` is what the operator says of the application (an image's tag,
-    a revision), or "". `costs` are seconds that parts of the run took. Of kind `base`, `wal` is the log that it needs, and
+    a revision), or "". `costs` are seconds that parts of the run took. `digested` says which part of how many ("3/7") of the
+    content digests that go in turn is whole in the evidence, or "". Of kind `base`, `wal` is the log that it needs, and
     `parent` the backup that an incremental one builds on, or "". `signature` is an OpenSSH signature over
     `signed_bytes()`, or "".
     """
@@ -103,6 +105,7 @@ class Manifest:
     object_count: int = 0
     application_version: str = ""
     costs: Mapping[str, float] = field(default_factory=dict)
+    digested: str = ""
     wal: WalRange | None = None
     parent: str = ""
     signature: str = field(default="")
@@ -193,6 +196,13 @@ def _artifact(value: Any) -> Artifact:
 
 _WAL = strict.nested(WalRange, {"timeline": strict.count, "segment_bytes": strict.count, "included": strict.boolean})
 
+def _digested(value: Any) -> str:
+    text = strict.text(value)
+    if text:
+        read_part(text)
+    return text
+
+
 _READERS: dict[str, strict.Reader] = {
     "started_at": strict.moment,
     "snapshot_at": strict.moment,
@@ -203,6 +213,7 @@ _READERS: dict[str, strict.Reader] = {
     "object_count": strict.count,
     "format": strict.one_of(FORMATS),
     "costs": strict.mapping(strict.number),
+    "digested": _digested,
     "wal": strict.optional(_WAL),
     "recipients": strict.tuple_of(strict.text),
     "notes": strict.tuple_of(strict.text),

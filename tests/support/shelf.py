@@ -45,6 +45,7 @@ class Shelf:
         files: bool = True,
         sign: Callable[[bytes], str] | None = None,
         at: dt.datetime | None = None,
+        digested: str = "",
     ) -> Manifest:
         """A backup of so many hours before `NOW`, or of the moment `at`.
 
@@ -58,6 +59,7 @@ class Shelf:
             started_at=moment,
             snapshot_at=moment,
             finished_at=moment + dt.timedelta(seconds=9),
+            digested=digested,
         )
         if sign is not None:
             manifest = dataclasses.replace(manifest, signature=sign(manifest.signed_bytes()))

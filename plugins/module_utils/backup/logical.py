@@ -156,6 +156,7 @@ def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress:
                 format=dumped.format,
                 object_count=figures.object_count,
                 costs=costs,
+                digested="" if evidence.digests is None else evidence.digests.whole_part,
             )
 
         def instructions(artifacts: Sequence[Artifact]) -> Mapping[str, bytes]:

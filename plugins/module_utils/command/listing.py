@@ -11,6 +11,7 @@ from typing import Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup_list import list_backups, show_backup
 from ansible_collections.lifeboat.postgres.plugins.module_utils.command.job_file import read_job
 from ansible_collections.lifeboat.postgres.plugins.module_utils.command.terminal import Terminal
+from ansible_collections.lifeboat.postgres.plugins.module_utils.digest_coverage import Coverage
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import IntegrityError, RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import size
 
@@ -70,6 +71,9 @@ def _print(answer: Mapping[str, Any], given: argparse.Namespace, terminal: Termi
             terminal.line(f"    {problem}", "bad")
     if not answer["backups"]:
         terminal.line("no backups")
+    for asset, digests in answer["digests"].items():
+        coverage = Coverage(digests["parts"], digests["since"], tuple(digests["missing"]))
+        terminal.line(f"{asset}: {coverage.words}", "doubt" if coverage.missing else "")
     _faults(answer, terminal)
 
 

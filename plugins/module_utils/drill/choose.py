@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
 from ansible_collections.lifeboat.postgres.plugins.module_utils.catalogue import Catalogue
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, UNVERIFIED, CheckResult
+from ansible_collections.lifeboat.postgres.plugins.module_utils.digest_coverage import Coverage, coverage_of, read_part
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import LATEST, DrillPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import IntegrityError, ManifestError, ObjectMissing, RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.found_backup import Backup, Unread
@@ -36,6 +37,8 @@ class Found:
     results: tuple[CheckResult, ...] = ()
     reachable: tuple[Repository, ...] = ()
     signed_by: str = ""
+    digests: Coverage | None = None
+    """Since when all tables were digested by the backups up to this one, where digests go in turn."""
 
 
 def choose(plan: DrillPlan, repositories: Sequence[Repository]) -> Found:
@@ -75,7 +78,16 @@ def found_in(catalogue: Catalogue, backup: Backup, repositories: Sequence[Reposi
     places = backup.repositories[:1] if backup.signed_by else backup.repositories
     repository = next(repository for repository in repositories if repository.name in places)
     reachable = tuple(repository for repository in repositories if repository.name not in catalogue.unreachable)
-    return Found(backup.manifest, repository, tuple(results), reachable, backup.signed_by)
+    return Found(backup.manifest, repository, tuple(results), reachable, backup.signed_by, _digests(catalogue, backup))
+
+
+def _digests(catalogue: Catalogue, backup: Backup) -> Coverage | None:
+    if not backup.summary.digested or read_part(backup.summary.digested)[1] == 1:
+        return None
+    # Twice the round: a backup that failed or was not whole is made good by the next round.
+    upto = 2 * read_part(backup.summary.digested)[1]
+    refs = [ref for ref in catalogue.refs if ref.name == backup.ref.name and ref.backup_id <= backup.ref.backup_id][:upto]
+    return coverage_of((found.summary.digested, found.summary.snapshot_at) for found in catalogue.readable(refs) if found.good)
 
 
 def named_backup(catalogue: Catalogue, backup_id: str) -> Backup | None:

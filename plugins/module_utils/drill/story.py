@@ -144,13 +144,27 @@ class Story(Frame):
             if not target.confinement.isolated:
                 evidence = self._without_subscriptions(evidence)
             with logical.session(target, database, _APPLICATION) as conn:
-                self._take(compare(evidence, conn))
+                self._take(self._with_coverage(compare(evidence, conn)))
         if self.plan.checks_left_out:
             groups = ", ".join(self.plan.check_groups)
             self.warnings.append(f"asked were the checks of {groups}; {many(self.plan.checks_left_out, 'other check')} were left out")
         recorded = evidence.checks if evidence is not None else {}
         connect = functools.partial(logical.session, target, database, _APPLICATION)
         self._take(run_checks(self.plan.checks, connect, recorded, manifest.snapshot_at, Errands(target, database)))
+
+    def _with_coverage(self, results: Sequence[CheckResult]) -> list[CheckResult]:
+        """Where content digests go in turn, their check says since when all tables had theirs."""
+        coverage = self.found.digests if self.found is not None else None
+        if coverage is None:
+            return list(results)
+        if coverage.missing:
+            self.warnings.append(f"content digests go in turn, and among the last {2 * coverage.parts} backups {coverage.words}")
+        return [
+            dataclasses.replace(result, detail="; ".join(filter(None, (result.detail, coverage.words))))
+            if result.name == "content digests"
+            else result
+            for result in results
+        ]
 
     def _without_subscriptions(self, evidence: Evidence) -> Evidence:
         """Where the server has a way out, they were not restored."""

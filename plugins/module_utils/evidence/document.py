@@ -92,6 +92,11 @@ class Digests:
     parts: int
 
     @property
+    def whole_part(self) -> str:
+        """`3/7` when nothing that was due is missing, else ""."""
+        return "" if self.missing else f"{self.part}/{self.parts}"
+
+    @property
     def coverage(self) -> str:
         """How much of what was asked for was digested this time."""
         said = f"{len(self.tables)} of {self.wanted} tables digested"

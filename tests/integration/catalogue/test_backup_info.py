@@ -35,6 +35,19 @@ def drill(shelf: Any, manifest: Manifest, verdict: str, at: dt.datetime) -> str:
     return key
 
 
+def test_it_says_since_when_every_table_was_digested_by_good_backups(shelf: Any) -> None:
+    options = {"system": "shop", "repositories": shelf.specs, "cache_dir": ""}
+    for hours, part in ((1, "2/2"), (25, "1/2"), (49, "2/2")):
+        shelf.backup(hours, digested=part)
+    shelf.backup(1, name="plain")
+    backup = next(item for item in list_backups(options)["backups"] if item["digested"] == "1/2")
+    assert list_backups(options)["digests"] == {"database/shop": {"parts": 2, "since": backup["snapshot_at"], "missing": []}}
+    ref = layout.BackupRef("shop", "database", "shop", backup["backup_id"])
+    for place in ("here", "offsite"):
+        shelf.overwrite(place, layout.manifest_key(ref), b"{")
+    assert list_backups(options)["digests"] == {"database/shop": {"parts": 2, "since": "", "missing": [1]}}
+
+
 def test_every_documented_key_is_there_and_no_other(shelf: Any, ask: Callable[..., dict[str, Any]]) -> None:
     drill(shelf, shelf.backup(1), "passed", dt.datetime(2026, 11, 21, 11, tzinfo=dt.timezone.utc))
     answer = ask(report_repository=shelf.specs["here"])
