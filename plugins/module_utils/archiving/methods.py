@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.job import ArchivingJob
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.local import LocalServer
+from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.marker import directory_marker
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.naive import unproven
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, MissingTool
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.launchers import FETCH
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.spool import copy_command, spool_command
 
-__all__ = ["Commands", "commands_for", "directory_marker", "quoted"]
+__all__ = ["Commands", "commands_for", "quoted"]
 
 
 @dataclass(frozen=True)
@@ -42,19 +43,14 @@ def quoted(*words: str) -> str:
     return " ".join(shlex.quote(word) for word in words).replace("%", "%%")
 
 
-def directory_marker(system_identifier: str) -> str:
-    """The file that says whose archive a directory is, and that it is mounted."""
-    return f".lifeboat-wal-{system_identifier}"
-
-
 def _native(job: ArchivingJob, server: LocalServer | None, _identifier: str) -> Commands:
     launcher = job.launcher
     hint = "Write the launchers (docs/archiving.md), where root or the server's user alone may write, or name theirs as launcher."
     if server is None:
         raise ConfigurationError(
-            "the server does not run on this host, or runs in a container: it cannot start our push there",
+            "no server of this login is to be seen on this host: it runs elsewhere, in a container, or as a user that we are not",
             "method native",
-            "Run this on the database host; for a server inside an image take method receive or spool.",
+            "Run this on the database host, with become; for a server inside an image take method receive or spool.",
         )
     problem = server.cannot_run(launcher)
     if problem:

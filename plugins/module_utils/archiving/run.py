@@ -8,14 +8,14 @@ A file that the server cannot read is never loaded: it is put back as it was.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.job import ArchivingJob
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.local import LocalServer, check_restart, find_server, run_restart
-from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.methods import Commands, commands_for, directory_marker
+from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.marker import is_marked, mark
+from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.methods import Commands, commands_for
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.places import (
     ConfigurationFile,
     Place,
@@ -25,25 +25,30 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.places
 )
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.plan import Plan, decide, wanted_settings
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.slot import Slot, look_at_slot, make_slot
-from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.state import Entry, ServerState, read_state
+from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.state import ServerState, read_state
+from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.steps import (
+    APPLICATION,
+    check_library,
+    connect_again,
+    refuse_faults,
+    reload_files,
+    state_after_reload,
+)
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.values import literal
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.verify import verify
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ArchiveError, ConfigurationError, DatabaseError, MissingTool
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import database_errors, one_row, open_connection
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ArchiveError, ConfigurationError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import open_connection
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
 __all__ = ["run"]
 
-_APPLICATION = "lifeboat wal_archive_config"
-_RELOAD_SECONDS = 15.0
-
 
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """The module's result; raises `LifeboatError`."""
     job = ArchivingJob.from_options(params)
-    connection = open_connection(job.login, application_name=_APPLICATION)
+    connection = open_connection(job.login, application_name=APPLICATION)
     with connection:
         story = _Story(job, connection, read_state(connection))
         story.look()
@@ -56,7 +61,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         story.restarted = True
     if not (story.restarted or job.verify or story.slot_is_due):
         return story.result()
-    with _connect_again(job) as again:
+    with connect_again(job) as again:
         story.go_on(again)
         story.finish()
         return story.result()
@@ -74,7 +79,7 @@ class _Story:
     commands: Commands = field(default_factory=lambda: Commands(None))
     place: Place | None = None
     slot: Slot | None = None
-    marker: str = ""
+    unmarked: bool = False
     wrote: bool = False
     reloaded: bool = False
     restarted: bool = False
@@ -89,12 +94,12 @@ class _Story:
     def look(self) -> None:
         """Everything that can be refused is refused here, before anything is written."""
         job, state = self.job, self.state
-        _refuse_faults(state.faults(), "before anything was changed")
+        refuse_faults(state.faults(), "before anything was changed")
         self.server = find_server(self.connection, state.data_directory)
         if job.method:
             self.commands = commands_for(job, self.server, state.system_identifier)
         if job.archive_library:
-            _check_library(self.connection, job.archive_library)
+            check_library(self.connection, job.archive_library)
         if job.method == "receive":
             self.slot = look_at_slot(self.connection, job.slot, state)
         self.plan = decide(state, wanted_settings(job, state, self.commands, self.slot.slots_needed if self.slot else 0))
@@ -105,7 +110,7 @@ class _Story:
         if self.place is not None:
             self._refuse_beaten(self.place)
         if job.method == "directory":
-            self.marker = self._look_for_marker()
+            self.unmarked = not is_marked(self.connection, job.directory, state.system_identifier)
         if self.restarts:
             check_restart(self.server, job.restart_command, state.running("logging_collector") == "on")
         self.warnings += [*self.commands.warnings, *(self.slot.warnings if self.slot else [])]
@@ -117,20 +122,20 @@ class _Story:
         self.reloaded = self._reload_is_due() and self.job.reload
         self.wrote = bool(self.plan.changes) and self.place is not None
         self.made_slot = self.slot is not None and not self.slot.exists
-        self.made_marker = bool(self.marker)
+        self.made_marker = self.unmarked
         return self.result()
 
     def write(self) -> None:
         """Write, ask the server what it makes of the files, and put back what was there if it cannot take them."""
-        if self.marker:
-            _make_marker(self.job, self.server, self.marker)
+        if self.unmarked:
+            mark(self.server, self.job.directory, self.state.system_identifier)
             self.made_marker = True
         if not self.plan.changes or self.place is None:
             return
         self.place.write(self.state, self.plan.changes)
         try:
             self.now = read_state(self.connection)
-            _refuse_faults(self.now.faults(), f"{self.place.label} was put back")
+            refuse_faults(self.now.faults(), f"{self.place.label} was put back")
             self._check_written(self.place)
         except BaseException:
             self.place.put_back()
@@ -141,9 +146,9 @@ class _Story:
         """Tell the server to read its files, and wait until it has."""
         if not (self.job.reload and self._reload_is_due()):
             return
-        _reload(self.connection)
+        reload_files(self.connection)
         self.reloaded = True
-        self.now = _after_reload(self.connection, self.plan)
+        self.now = state_after_reload(self.connection, self.plan)
 
     def go_on(self, connection: Connection[Any]) -> None:
         """With a new session: the old one may have ended with the server."""
@@ -300,99 +305,12 @@ class _Story:
             if not change.wanted.is_met_by(configured.value):
                 self._beaten(change.name, configured.place, self.now)
 
-    def _look_for_marker(self) -> str:
-        """The marker of a directory that has to be made; "" when it is there. A directory of another cluster is refused."""
-        with database_errors(self.job.directory, "Make the directory; the server's user must be able to write it."):
-            rows = self.connection.execute("SELECT pg_catalog.pg_ls_dir(%s)", (self.job.directory,)).fetchall()
-        wanted, names = directory_marker(self.state.system_identifier), {row[0] for row in rows}
-        others = sorted(name for name in names if name.startswith(directory_marker("")) and name != wanted)
-        if others:
-            raise ConfigurationError(
-                f"the directory is the archive of cluster {others[0].rpartition('-')[2]}, this is {self.state.system_identifier}",
-                self.job.directory,
-                "Give each cluster a directory of its own.",
-            )
-        if wanted in names:
-            return ""
-        return wanted
-
     def _warn_of_silence(self) -> None:
         if not (self.job.archives or self.job.method == "receive"):
             return
         timeout = self.job.archive_timeout or self.state.configured("archive_timeout").value
         if self.job.method != "receive" and timeout in ("0", "0s"):
             self.warnings.append("archive_timeout is 0: a quiet server archives nothing until a segment is full; set it, as 1min")
-
-
-def _refuse_faults(faults: Sequence[Entry], what_was_done: str) -> None:
-    if faults:
-        said = "; ".join(f"{fault.place}: {fault.name + ': ' if fault.name else ''}{fault.error}" for fault in faults[:5])
-        raise ConfigurationError(
-            f"the server cannot take its configuration files ({what_was_done}): {said}",
-            faults[0].place,
-            "Mend these lines first. The server was not told to reload.",
-        )
-
-
-def _check_library(connection: Connection[Any], name: str) -> None:
-    with database_errors(name):
-        row = connection.execute(
-            "SELECT coalesce((pg_catalog.pg_stat_file(c.setting || '/' || %s || '.so', true)).size, 0), c.setting"
-            " FROM pg_catalog.pg_config AS c WHERE c.name = 'PKGLIBDIR'",
-            (name.replace("$libdir/", ""),),
-        ).fetchone()
-    if row is None or not row[0]:
-        raise MissingTool(
-            f"there is no library {name}", row[1] if row else "archive_library", "Install it; a library that is missing stops archiving."
-        )
-
-
-def _make_marker(job: ArchivingJob, server: LocalServer | None, marker: str) -> None:
-    """By the server's user, who alone may be able to write there."""
-    path = f"{job.directory}/{marker}"
-    if server is None or not server.can_become:
-        raise ConfigurationError(
-            "the directory does not say yet whose archive it is, and cannot be written from here",
-            job.directory,
-            f"Once, where the server sees it, as the server's user: touch '{path}'",
-        )
-    done = server.run(["/bin/sh", "-c", 'umask 077; set -C; : > "$1" && sync "$1" && sync "${1%/*}"', "sh", path])
-    if done.returncode:
-        raise ConfigurationError(
-            f"{server.user} cannot write into the directory", job.directory, "Look at its owner and mode, and whether it is mounted."
-        )
-
-
-def _reload(connection: Connection[Any]) -> None:
-    with database_errors("reload"):
-        before = one_row(connection, "SELECT pg_catalog.pg_conf_load_time()")[0]
-        if not one_row(connection, "SELECT pg_catalog.pg_reload_conf()")[0]:
-            raise DatabaseError("the server could not be told to reload")
-        deadline = time.monotonic() + _RELOAD_SECONDS
-        while one_row(connection, "SELECT pg_catalog.pg_conf_load_time()")[0] == before:
-            if time.monotonic() > deadline:
-                raise DatabaseError(f"the server did not reload within {_RELOAD_SECONDS:.0f} s", "", "Look into its log.")
-            time.sleep(0.02)
-
-
-def _after_reload(connection: Connection[Any], plan: Plan) -> ServerState:
-    state = read_state(connection)
-    stuck = [item.name for item in plan.wanted if not state.rows[item.name].needs_restart and not item.is_met_by(state.running(item.name))]
-    if stuck:
-        raise DatabaseError(f"the server reloaded and did not take {', '.join(stuck)}", "reload", "Look into its log.")
-    return state
-
-
-def _connect_again(job: ArchivingJob) -> Connection[Any]:
-    """A restart that has ended well can still be recovering."""
-    deadline = time.monotonic() + job.restart_timeout_seconds
-    while True:
-        try:
-            return open_connection(job.login, application_name=_APPLICATION)
-        except DatabaseError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
 
 
 def _compose_command(flags: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from typing import Any
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.local import find_server
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ArchiveError, ConfigurationError, MissingTool
-from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.launchers import PUSH
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal import launchers
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.spool import MARKER
-from support.clusters import Server, identity
-from support.launched import LaunchedServer
+from support.clusters import Server, identity, private_directory
 from support.leaks import eventually
+from support.logical import new_identity
 from support.parts import find_program
+from support.wal import LIBRARY, archive_place, job_options, write_job
 from support.wal_config import Configured
 
 
@@ -210,23 +212,26 @@ def test_a_server_elsewhere_is_restarted_by_a_command_or_not_at_all(pg: Configur
 
 @pytest.mark.parametrize("major", [15, 18])
 def test_our_own_push_is_set_up_and_proven_in_every_repository(major: int, tmp_path: Path) -> None:
-    with LaunchedServer(major) as server:
-        del server.settings["archive_command"]
-        server.halt()
-        server.start()
+    place, home, keys = archive_place(), private_directory("lb-job"), new_identity(tmp_path / "identity")
+    job_file = write_job(home / "wal.json", job_options({"here": place.spec}, keys, home / "run"))
+    argv = [sys.executable, "-m", launchers.__name__, str(home), "-c", str(job_file)]
+    subprocess.run(argv, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": LIBRARY})
+    push, fetch = home / launchers.PUSH, home / launchers.FETCH
+    with Server(major, {"archive_mode": "on"}, initdb=("--wal-segsize=1",), reads_all=True) as server:
         pg = Configured(server)
-        options: dict[str, Any] = {"method": "native", "launcher": str(server.launchers / PUSH), "job_file": str(server.config)}
+        options: dict[str, Any] = {"method": "native", "launcher": str(push), "job_file": str(job_file)}
         done = pg(**options, restore_command="auto", verify=True)
-        assert pg.shown("archive_command") == f"{server.launchers / PUSH} %p"
-        assert pg.shown("restore_command") == f"{server.launchers / 'wal-fetch'} %f %p"
+        assert (pg.shown("archive_command"), pg.shown("restore_command")) == (f"{push} %p", f"{fetch} %f %p")
         proof = done["verification"]
-        (content,) = server.archived()[proof["segment"]]
-        assert hashlib.sha256(content).hexdigest() == proof["digest"] and proof["places"] == ["here"]
+        assert hashlib.sha256(place.opened(proof["segment"], keys)).hexdigest() == proof["digest"] and proof["places"] == ["here"]
+        assert not pg(**options, restore_command="auto")["changed"]
 
         # Another repository that must hold it too, and does not.
-        elsewhere = {"here": server.options["repositories"]["here"], "away": {"type": "posix", "path": str(tmp_path / "away")}}
+        elsewhere = {"here": place.spec, "away": {"type": "posix", "path": str(tmp_path / "away")}}
         with pytest.raises(ArchiveError, match="away"):
             pg(**options, system="shop", repositories=elsewhere, verify=True, verify_timeout="1s")
+        elsewhere["away"]["optional"] = True
+        assert pg(**options, system="shop", repositories=elsewhere, verify=True)["verification"]["places"] == ["here"]
 
 
 def test_a_launcher_that_the_server_cannot_run_is_refused(archiver: Configured, tmp_path: Path) -> None:
@@ -361,6 +366,7 @@ def test_pgbackrest_holds_the_segment_by_its_digest() -> None:
 
 
 def test_a_program_that_is_missing_is_named(archiver: Configured) -> None:
-    for options in ({"method": "wal-g"}, {"method": "barman", "barman_server": "shop", "barman_host": "backup"}):
+    missing: list[dict[str, Any]] = [{"method": "wal-g"}, {"method": "barman", "barman_server": "shop", "barman_host": "backup"}]
+    for options in missing:
         with pytest.raises(MissingTool, match="cannot be used: it is not in the server's PATH"):
             archiver(**{"program": "no-such-program", **options})
