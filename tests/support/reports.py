@@ -9,9 +9,16 @@ import datetime as dt
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import CheckResult
-from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import DrillReport, Isolation, Objective, Phase, Teardown
+from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import (
+    DrillReport,
+    Isolation,
+    Objective,
+    Phase,
+    PointInTime,
+    Teardown,
+)
 
-__all__ = ["a_history", "a_report"]
+__all__ = ["a_history", "a_recovery", "a_report"]
 
 STARTED = dt.datetime(2026, 11, 21, 4, 0, tzinfo=dt.timezone.utc)
 
@@ -58,6 +65,29 @@ def a_report(**fields: Any) -> DrillReport:
             teardown=Teardown(True, 0.4, (), "no process and no directory is left"),
             host="drill1",
             lifeboat_version="0.1.0",
+        ),
+        **fields,
+    )
+
+
+def a_recovery(**fields: Any) -> PointInTime:
+    """A recovery to the latest state, which lost a minute and a half."""
+    return dataclasses.replace(
+        PointInTime(
+            target="the latest state",
+            chain=("20261120T010000Z-1a2b3c4d", "20261121T010000Z-2b3c4d5e"),
+            timeline=1,
+            base_lsn="9/2A000120",
+            reached_lsn="9/B1FFFFF8",
+            stopped="redo done at 9/B1FFFFF8",
+            last_commit=STARTED - dt.timedelta(seconds=100),
+            heartbeat=STARTED - dt.timedelta(seconds=90),
+            first_segment="00000001000000090000002A",
+            last_segment="0000000100000009000000B1",
+            segments=136,
+            window_from=STARTED - dt.timedelta(hours=3),
+            window_until=STARTED - dt.timedelta(seconds=75),
+            gap_seconds=61.0,
         ),
         **fields,
     )

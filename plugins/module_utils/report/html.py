@@ -15,6 +15,8 @@ from typing import Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, UNVERIFIED, VERDICTS, CheckResult
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import DrillReport
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.html_style import ICON, STYLE
+from ansible_collections.lifeboat.postgres.plugins.module_utils.report.recovery import facts as recovery_facts
+from ansible_collections.lifeboat.postgres.plugins.module_utils.report.recovery import window
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.trend import Point, chart, summary
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import duration, many
 
@@ -72,6 +74,7 @@ def _report(report: DrillReport, history: Sequence[DrillReport]) -> str:
             _verdict(report),
             _figures(report),
             _warnings(report),
+            _recovery(report),
             _history(report, history),
             _section("Checks", _checks(report.checks), _counts(report.checks)),
             _phases(report),
@@ -128,6 +131,15 @@ def _warnings(report: DrillReport) -> str:
         return ""
     title = many(len(report.warnings), "warning")
     return f'<aside class="warnings"><h2>{_text(title)}</h2>{_list(report.warnings)}</aside>'
+
+
+def _recovery(report: DrillReport) -> str:
+    """The window one can recover to and where the drill went in it; nothing for a dump."""
+    if report.recovery is None:
+        return ""
+    drawn = window(report)
+    figure = f'<figure class="trend card">{drawn}</figure>' if drawn else ""
+    return _section("Recovery", figure + _facts((name, _text(value)) for name, value, _foreign in recovery_facts(report)))
 
 
 def _history(report: DrillReport, history: Sequence[DrillReport]) -> str:

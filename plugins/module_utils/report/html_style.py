@@ -81,6 +81,12 @@ code, .code { font-family: ui-monospace, "SF Mono", "Cascadia Mono", Menlo, "Dej
 .chart .dot { fill: var(--tone); stroke: var(--card); stroke-width: 1; }
 .chart .dot.plain { fill: var(--sea); }
 .chart .cross { fill: none; stroke: var(--tone); stroke-width: 2; stroke-linecap: round; }
+.chart .middle { text-anchor: middle; }
+.window .held { fill: var(--sea); }
+.window .lost { fill: none; stroke: var(--failed); stroke-dasharray: 3 3; }
+.window path.state { stroke: var(--ink); stroke-width: 1.5; }
+.window circle.state { fill: var(--card); stroke: var(--ink); stroke-width: 2.5; }
+.trend.card { padding: 1rem 1.25rem .25rem; margin-bottom: .75rem; }
 details { margin-top: .75rem; font-size: .9375rem; }
 summary { cursor: pointer; color: var(--soft); }
 .past li { display: grid; grid-template-columns: 7rem 9.5rem 1fr 1fr 8rem; gap: .125rem 1rem; padding: .375rem .25rem;

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import PASSED
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import DrillReport
+from ansible_collections.lifeboat.postgres.plugins.module_utils.report.recovery import facts as recovery_facts
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import duration, shortened
 
 __all__ = ["code", "render"]
@@ -32,6 +33,7 @@ def render(report: DrillReport) -> str:
         "",
         *_table(("", ""), _facts(report)),
         "",
+        *_recovery(report),
         "### Checks",
         "",
         *_checks(report),
@@ -79,6 +81,11 @@ def _facts(report: DrillReport) -> list[tuple[str, str]]:
         ("waived", ", ".join(map(code, report.waived)) or "nothing"),
         ("drilled", f"{started} on {code(report.host)}, by lifeboat.postgres {code(report.lifeboat_version)}"),
     ]
+
+
+def _recovery(report: DrillReport) -> list[str]:
+    rows = [(name, code(value) if foreign else value) for name, value, foreign in recovery_facts(report)]
+    return ["### Recovery", "", *_table(("", ""), rows), ""] if rows else []
 
 
 def _checks(report: DrillReport) -> Iterable[str]:
