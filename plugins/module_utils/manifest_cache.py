@@ -16,6 +16,7 @@ import json
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,12 @@ __all__ = ["CachedManifests", "ManifestCache", "cache_in", "default_cache_dir"]
 _FORMAT = 2
 _LIMIT_BYTES = 256 * 1024 * 1024
 """Some 100,000 manifests. A larger file is not read; it is none of ours."""
+_MAX_FILES = 1000
+"""One per system and repository. Those that were not asked for the longest go: of places that are called otherwise by now."""
+_SUFFIX = ".manifests"
+_TEMPORARY = ".new-"
+_STALE_SECONDS = 24 * 3600
+"""A temporary file that is older belongs to a run that was killed."""
 
 
 def default_cache_dir() -> Path:
@@ -69,7 +76,7 @@ class ManifestCache:
         """What is known of the manifests of a system in a repository; by its place, whatever name the inventory gives it."""
         place = json.dumps([system, repository.description()], sort_keys=True)
         digest = hashlib.sha256(place.encode()).hexdigest()
-        return CachedManifests(self._folder / f"{encode_name(system)[:80]}-{digest[:20]}.manifests", digest)
+        return CachedManifests(self._folder / f"{encode_name(system)[:80]}-{digest[:20]}{_SUFFIX}", digest)
 
 
 class CachedManifests:
@@ -81,6 +88,7 @@ class CachedManifests:
         self._entries: dict[str, tuple[str, int, StoredManifest]] = {}
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             self._entries = _entries(_own_file(path), identity)
+            os.utime(path)  # it was used today
 
     def get(self, info: ObjectInfo) -> StoredManifest | None:
         """The manifest of this very object, or None when it has to be read."""
@@ -101,6 +109,7 @@ class CachedManifests:
         self._entries = {**outside, **inside}
         with contextlib.suppress(OSError):
             self._write()
+            _tidy(self._path.parent)
 
     def _write(self) -> None:
         rows, position = [], 0
@@ -109,7 +118,7 @@ class CachedManifests:
             position += len(stored.packed)
         index = json.dumps(rows, separators=(",", ":")).encode()
         header = {"format": _FORMAT, "version": VERSION, "identity": self._identity, "index_bytes": len(index), "sha256": _sha256(index)}
-        descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=self._path.parent)  # 0600
+        descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=self._path.parent)  # 0600
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(json.dumps(header).encode() + b"\n" + index)
@@ -118,6 +127,23 @@ class CachedManifests:
         except BaseException:
             os.unlink(temporary)
             raise
+
+
+def _tidy(folder: Path) -> None:
+    """Keep the directory bounded: the newest `_MAX_FILES` stay. What is not ours is not touched."""
+    files, now = [], time.time()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            ours, left_behind = entry.name.endswith(_SUFFIX), entry.name.startswith(_TEMPORARY)
+            if not (ours or left_behind) or not entry.is_file(follow_symlinks=False):
+                continue
+            used_at = entry.stat(follow_symlinks=False).st_mtime
+            if ours:
+                files.append((used_at, entry.path))
+            elif now - used_at > _STALE_SECONDS:
+                os.unlink(entry.path)
+    for _used_at, path in sorted(files)[: max(len(files) - _MAX_FILES, 0)]:
+        os.unlink(path)
 
 
 def _own_file(path: Path) -> bytes:

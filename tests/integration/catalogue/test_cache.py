@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
+from ansible_collections.lifeboat.postgres.plugins.module_utils import layout, manifest_cache
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup_list import list_backups
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import sign
@@ -88,3 +90,29 @@ def test_a_named_directory_that_is_somebody_elses_is_refused_and_an_empty_name_k
     with pytest.raises(ConfigurationError, match="the cache directory is a symlink"):
         list_backups({**options, "cache_dir": str(tmp_path / "open")})
     assert len(list_backups({**options, "cache_dir": ""})["backups"]) == 1
+
+
+def test_the_directory_stays_bounded_and_what_was_not_used_the_longest_goes(
+    shelf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest_cache, "_MAX_FILES", 4)
+    folder = tmp_path / "cache"
+    options = {"system": "shop", "repositories": shelf.specs, "cache_dir": str(folder)}
+    shelf.backup(1)
+    list_backups(options)
+    used = sorted(folder.iterdir())
+    assert len(used) == 2
+    now = time.time()
+    for number in range(6):
+        old = folder / f"gone-{number}.manifests"
+        old.touch()
+        os.utime(old, (now - 1000 - number, now - 1000 - number))
+    killed, running, foreign = (folder / name for name in (".new-killed", ".new-running", "notes.txt"))
+    for path, age in ((killed, 2 * 24 * 3600), (running, 60), (foreign, 10**8)):
+        path.touch()
+        os.utime(path, (now - age, now - age))
+    for path in used:
+        os.utime(path, (now - 5000, now - 5000))  # the longest ago, but asked for just now
+    shelf.backup(0.5)
+    list_backups(options)
+    assert sorted(folder.iterdir()) == sorted([*used, folder / "gone-0.manifests", folder / "gone-1.manifests", running, foreign])
