@@ -291,7 +291,7 @@ restarted:
   returned: success
   type: bool
   sample: false
-path:
+file:
   description: The file that was written.
   returned: when a file was written
   type: str

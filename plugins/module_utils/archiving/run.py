@@ -218,7 +218,7 @@ class _Story:
             if differing:
                 self.warnings.append("nothing was changed: put the flags where the server is started from, and restart it")
         elif isinstance(self.place, ConfigurationFile):
-            result["path"] = str(self.place.path)
+            result["file"] = str(self.place.path)
         if self.slot is not None:
             result["slot"] = self.slot.to_dict(self.made_slot)
         if self.verification is not None:

@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, DatabaseError, MissingTool
+from support.modules import run_module
 from support.wal_config import Configured
 
 PUSH = "archive-wal %p %f"
@@ -50,7 +52,7 @@ def test_quotes_and_percent_signs_arrive_as_they_were_written(pg: Configured) ->
 def test_a_file_in_conf_d_is_made_like_its_neighbours_and_reset_by_nobody_else(pg: Configured) -> None:
     done = pg(method="command", command=PUSH, place="file")
     path = pg.conf_d / "lifeboat.conf"
-    assert done["path"] == str(path)
+    assert done["file"] == str(path)
     assert f"archive_command = '{PUSH}'\n" in path.read_text()
     assert (path.stat().st_uid, path.stat().st_mode) == ((pg.server.data / "postgresql.conf").stat().st_uid, 0o100600)
     assert [entry.name for entry in pg.conf_d.iterdir()] == ["lifeboat.conf"]
@@ -212,3 +214,27 @@ def test_a_value_that_the_server_would_not_take_is_refused_before_anything_is_wr
 def test_a_login_that_may_not_look_is_told_what_it_takes(pg: Configured) -> None:
     with pg.server.role("ordinary"), pytest.raises(DatabaseError, match="Log in as a superuser"):
         pg(method="command", command=PUSH, login_user="ordinary")
+
+
+def test_real_ansible_predicts_changes_and_then_changes_nothing_more(pg: Configured, tmp_path: Path) -> None:
+    options = {
+        "login_unix_socket": str(pg.server.socket_dir), "login_port": pg.server.port,
+        "method": "command", "command": PUSH, "archive_timeout": "5min", "place": "file",
+    }  # fmt: skip
+    predicted = run_module("wal_archive_config", options, tmp_path, check=True)
+    assert predicted["changed"] and not list(pg.conf_d.iterdir())
+    done = run_module("wal_archive_config", options, tmp_path)
+    assert done["changed"] and done["settings"]["archive_timeout"]["running"] == pg.shown("archive_timeout") == "5min"
+    assert {**done, "settings": 0, "warnings": 0} == {**predicted, "settings": 0, "warnings": 0}
+    assert not run_module("wal_archive_config", options, tmp_path)["changed"]
+    refused = run_module("wal_archive_config", {**options, "command": "cp %p /archive/%f"}, tmp_path)
+    assert refused["failed"] and "this archive_command loses WAL: cp: it overwrites" in refused["msg"]
+
+
+def test_a_file_that_is_mounted_elsewhere_is_written_here_and_read_there(pg: Configured, tmp_path: Path) -> None:
+    """As for a server in a container: its directory lies at another path here."""
+    mounted = tmp_path / "conf.d"
+    mounted.symlink_to(pg.conf_d)
+    options: dict[str, Any] = {"place": "file", "path": str(mounted / "lifeboat.conf"), "server_path": str(pg.conf_d / "lifeboat.conf")}
+    assert pg(archive_timeout="1min", **options)["changed"] and pg.shown("archive_timeout") == "1min"
+    assert not pg(archive_timeout="1min", **options)["changed"]
