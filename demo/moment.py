@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,8 +146,9 @@ def _drill(plan: Plan, progress: Progress, findings: Findings, case: Case, archi
         progress.note(f"Order {mistake.before} and order_lines are back; order {mistake.after}, placed after the mistake, is not.")
 
 
-def _played(plan: Plan, name: str, variables: dict[str, Any]) -> Any:
-    return run_playbook(name, plan.backup_variables([]) | {"titles": [name], "password_files": _password_files(plan)} | variables, plan.place.root / "ansible")
+def _played(plan: Plan, name: str, variables: dict[str, Any]) -> Iterator[Outcome]:
+    variables = plan.backup_variables([]) | {"titles": [name], "password_files": _password_files(plan)} | variables
+    return run_playbook(name, variables, plan.place.root / "ansible")
 
 
 def _password_files(plan: Plan) -> dict[str, str]:

@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from findings import Findings
 from places import DemoError
 from progress import Progress
-from findings import Findings
 
 WIDTHS = (21, 10, 10, 42, 7)
 

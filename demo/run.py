@@ -15,9 +15,9 @@ from types import FrameType
 
 import outputs
 import processes
+from findings import Findings
 from places import DemoError, temporary_place
 from progress import Progress
-from findings import Findings
 from story import play
 
 OUTPUT = Path(".demo")

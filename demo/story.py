@@ -70,7 +70,8 @@ def _servers(place: Place, progress: Progress) -> Iterator[Plan]:
         yield Plan(place, keys, production, store, reader, place.root / "here", _waivers(place, progress))
     finally:
         with progress.step("teardown", "stop all servers"):
-            servers = (store, reader, production)
+            # Production first: a server that is told to stop archives what it has, and needs the store for that.
+            servers = (production, store, reader)
             end_descendants(spare=frozenset(server.process.pid for server in servers if server.process))
             for server in servers:
                 server.stop()

@@ -35,6 +35,9 @@ CASES = {
     "wrong master key": "failed",
     "invoice gap": "failed",
     "float money column": "failed",
+    "to before the drop": "passed",
+    "missing segment": "failed",
+    "damaged segment": "failed",
 }
 
 
@@ -182,6 +185,16 @@ class TestDemo:
         assert 0 < drill["rpo_seconds"] < 300
         assert drill["teardown"]["complete"] is True
         assert drill["isolation"]["isolated"] is True or "isolation" in drill["waived"]
+
+    def test_the_moment_before_the_mistake_is_back(self, demos: dict[str, Demo], who: str) -> None:
+        recovery = demos[who].report()["recovery"]
+        assert recovery["verdict"] == "passed"
+        assert recovery["recovery"]["target"].startswith("time ")
+        assert recovery["recovery"]["segments"] >= 3
+        asked = [check for check in recovery["checks"] if check["name"].startswith("must")]
+        assert [check["verdict"] for check in asked] == ["passed"] * 3
+        said = {case["name"]: case["reason"] for case in demos[who].report()["cases"]}
+        assert "is missing between" in said["missing segment"]
 
     def test_the_shop_has_all_that_makes_a_restore_hard(self, demos: dict[str, Demo], who: str) -> None:
         found = {check["name"]: check["found"] for check in demos[who].report()["drill"]["checks"]}
