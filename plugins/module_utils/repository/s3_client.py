@@ -28,9 +28,6 @@ ATTEMPTS = 6
 
 Answer = Union[dict[str, Any], Refusal]
 
-_LOOKS = 8
-"""So many requests go without botocore, which takes its time to load and then keeps its connections for the next ones."""
-
 _PROMISED = {
     "create_multipart_upload": "UploadId",
     "upload_part": "ETag",
@@ -73,7 +70,6 @@ class S3Client:
         self._boto: Any = None
         self._lock = threading.Lock()
         self._credential: Credential | None = None
-        self._looks_left = _LOOKS
 
     def call(
         self, operation: str, doing: str, key: str | None = None, stop: threading.Event | None = None, **parameters: Any
@@ -129,9 +125,6 @@ class S3Client:
         if key is not None:
             parameters = {**parameters, "Key": self.options.prefix + key}
         try:
-            seen = self._look(operation, parameters)
-            if seen is not None:
-                return seen
             boto = self._connected()
             answer: dict[str, Any] = getattr(boto, operation)(Bucket=self.options.bucket, **parameters)
             promised = _PROMISED.get(operation)
@@ -144,22 +137,6 @@ class S3Client:
             refusal = explain(error, operation, doing, self.options.place(key or ""), self.options, self._words())
         # Outside of the except block: the original, with the store's raw words, is not carried along.
         return refusal
-
-    def _look(self, operation: str, parameters: dict[str, Any]) -> Answer | None:
-        """What the first few looks find the plain way; None when there is more to do, or anything to explain."""
-        if self._boto is not None or self._looks_left <= 0 or operation not in ("list_objects_v2", "get_object"):
-            return None
-        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_look import can_look, look
-
-        self._looks_left -= 1
-        credential = self._credential = read_credential(self.options)
-        if credential is None or not can_look(self.options):
-            self._looks_left = 0
-            return None
-        answer = look(self.options, credential, operation, parameters)
-        if answer is None:
-            self._looks_left = 0
-        return answer
 
     def _words(self) -> tuple[str, ...]:
         return self._credential.words() if self._credential is not None else ()

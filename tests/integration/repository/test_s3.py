@@ -32,41 +32,6 @@ def detail(capabilities: Any, name: str) -> str:
     return str(dict(capabilities.detail)[name])
 
 
-class TestFirstLooks:
-    """A few requests go without botocore."""
-
-    @pytest.mark.parametrize("store", ["rclone_bucket", "versity_bucket"])
-    def test_what_is_seen_without_botocore_is_what_botocore_sees(self, request: pytest.FixtureRequest, store: str) -> None:
-        spec = request.getfixturevalue(store).spec(prefix="ein Ort/ü")
-        writer = open_repository("offsite", spec)
-        for name in ("a b+c", "größe&", "x" * 200, "~tilde%41"):
-            writer.put(f"s/{name}", name.encode())
-        plain, full = open_repository("offsite", spec), open_repository("offsite", spec)
-        full.client._looks_left = 0  # type: ignore[attr-defined]
-        seen = list(plain.list("s/"))
-        assert seen == list(full.list("s/"))
-        assert len(seen) == 4
-        assert [plain.read(info.key) for info in seen] == [full.read(info.key) for info in seen]
-        assert plain.client._boto is None  # type: ignore[attr-defined]
-
-    def test_a_long_list_is_whole(self, versity_bucket: Bucket) -> None:
-        writer = open_repository("offsite", versity_bucket.spec())
-        for number in range(3):
-            writer.put(f"n/{number}", b"1")
-        repository = open_repository("offsite", versity_bucket.spec())
-        client = repository.client  # type: ignore[attr-defined]
-        first = client.call("list_objects_v2", "listing", Prefix="n/", MaxKeys=2)
-        assert first["IsTruncated"]
-        rest = client.call("list_objects_v2", "listing", Prefix="n/", MaxKeys=2, ContinuationToken=first["NextContinuationToken"])
-        assert [entry["Key"] for entry in first["Contents"] + rest["Contents"]] == ["n/0", "n/1", "n/2"]
-        assert client._boto is None
-
-    def test_what_went_wrong_is_told_as_ever(self, rclone_bucket: Bucket) -> None:
-        gone = open_repository("offsite", {**rclone_bucket.spec(), "bucket": "no-such-bucket"})
-        with pytest.raises(RepositoryError, match="bucket 'no-such-bucket' does not exist"):
-            list(gone.list())
-
-
 class TestCapabilities:
     def test_a_store_with_conditions_versions_and_lock_is_found_to_have_them(self, versity_bucket: Bucket) -> None:
         found = open_repository("offsite", versity_bucket.spec(object_lock="compliance", object_lock_days=1)).capabilities("probe/")
