@@ -28,6 +28,7 @@ SETTINGS: Mapping[str, str] = {
     "max_prepared_transactions": "7",
     "max_wal_senders": "14",
     "full_page_writes": "on",
+    "synchronous_commit": "on",  # what was acknowledged is there, also after the server was killed
 }
 
 

@@ -120,6 +120,9 @@ class Feeder:
         for descriptor in (*self._descriptors, *self._stop):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+        for name in ("ask", "answer"):
+            with contextlib.suppress(OSError):
+                os.unlink(self.directory / name)  # whoever asks now would wait for ever
         self._descriptors, self._stop, self._thread, self._pool = [], (-1, -1), None, None
 
     def _serve(self) -> None:

@@ -33,6 +33,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.recovery i
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.target import Target
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.workspace import Workspace
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import database_errors
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import PointInTime
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.factory import opener
@@ -172,12 +173,13 @@ class PitrStory(Frame):
         plan = self.plan
         terms = plan.pitr
         connect = functools.partial(logical.session, target, terms.database, _APPLICATION)
-        with connect() as conn:
+        with connect() as conn, database_errors("the recovered database"):
             installed = [str(row[0]) for row in conn.execute("SELECT extname FROM pg_catalog.pg_extension").fetchall()]
+            available = [str(row[0]) for row in conn.execute("SELECT name FROM pg_catalog.pg_available_extensions").fetchall()]
             beat = last_beat(conn)
         if beat is not None:
             self._tell(heartbeat=beat)
-        guard.check_extensions(installed, logical.available_extensions(target.running), target.running.major)
+        guard.check_extensions(installed, available, target.running.major)
         if plan.checks_left_out:
             groups = ", ".join(plan.check_groups)
             self.warnings.append(f"asked were the checks of {groups}; {many(plan.checks_left_out, 'other check')} were left out")
