@@ -24,7 +24,7 @@ from support.leaks import eventually
 from support.logical import Identity
 from support.wal import LIBRARY, SYSTEM, ArchivingServer
 
-__all__ = ["LaunchedServer", "runs"]
+__all__ = ["LaunchedServer", "own", "runs"]
 
 KEEP = {"wal_keep_size": "2GB", "max_wal_size": "4GB", "checkpoint_timeout": "1h", "autovacuum": "off"}
 """So that every segment that was archived is still there to be compared."""
@@ -144,6 +144,13 @@ class LaunchedServer(ArchivingServer):
         assert not missing, f"lost: {missing}"
         for name, stored in found.items():
             assert stored == [(self.wal_dir / name).read_bytes()], name
+
+
+def own(path: Path) -> None:
+    """Give it to the server's user."""
+    entry = account()
+    if entry is not None:
+        os.chown(path, entry.pw_uid, entry.pw_gid)
 
 
 def runs(pid: int) -> bool:

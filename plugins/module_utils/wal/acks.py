@@ -56,9 +56,10 @@ class Life:
             if time.monotonic() >= deadline or _somebody_listens(self.folder):
                 return False
             time.sleep(_PAUSE_SECONDS)
+        # Looked at first: what it holds is removed, and a link would lead to other files.
+        private_directory(self.folder / _OK, "run", "run_dir")
         # What a killed worker acknowledged may rest on other options than ours. To push it again costs little: it is there.
         self.withdraw()
-        private_directory(self.folder / _OK, "run", "run_dir")
         (self.folder / _OWNER).write_bytes(os.fsencode(self.postmaster.data_dir) + b"\n")
         (self.folder / _BEGUN).write_bytes(b"")
         self._bury_the_dead()
