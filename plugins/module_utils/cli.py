@@ -19,6 +19,9 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Li
 
 __all__ = ["main"]
 
+_MISSING = 42
+"""What `wal fetch` may be asked to say for a file that is certainly not there: no breakdown of Python ends like that."""
+
 _WORDS = "ansible_collections.lifeboat.postgres.plugins.module_utils.command"
 
 
@@ -39,7 +42,7 @@ def _failing_closed(words: Sequence[str]) -> int:
     except BaseException as error:  # noqa: BLE001 - also a library that cannot be loaded
         sys.stderr.write(f"lifeboat: {type(error).__name__}: {escaped(str(error))}\n")
         return 126
-    return status if status in (0, 1) or status > 125 else 126
+    return status if status in (0, 1, _MISSING) or status > 125 else 126
 
 
 def _run(words: Sequence[str]) -> int:
@@ -95,6 +98,7 @@ def _add_wal(parser: argparse.ArgumentParser) -> None:
     command = words.add_parser("fetch", help="deliver a file: restore_command = 'lifeboat wal fetch %%f %%p'")
     command.add_argument("name", metavar="NAME")
     command.add_argument("target", metavar="TARGET")
+    command.add_argument("--missing", type=int, choices=(1, _MISSING), default=1, help=argparse.SUPPRESS)
     command.set_defaults(run="wal:fetch")
 
     command = words.add_parser("catch-up", help="send optional repositories what they lack")

@@ -81,8 +81,8 @@ class Server:
             self.stop()
             raise
 
-    def start(self) -> None:
-        """Start the server (again) and wait until it answers."""
+    def start(self, wait: bool = True) -> None:
+        """Start the server (again) and wait until it answers; or not, when it is one that recovers first."""
         argv = [str(self.bin_dir / "postgres"), "-D", str(self.data), "-k", str(self.socket_dir), "-p", str(self.port)]
         for name, value in {**self.settings, "listen_addresses": self.host if self.tcp else ""}.items():
             argv += ["-c", f"{name}={value}"]
@@ -94,7 +94,7 @@ class Server:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", umask=0o077, **options)
         deadline = time.monotonic() + 60
-        while True:
+        while wait:
             try:
                 self.connect().close()
                 return

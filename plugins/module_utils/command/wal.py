@@ -38,9 +38,25 @@ def push(given: argparse.Namespace, terminal: Terminal) -> int:
 
 def fetch(given: argparse.Namespace, terminal: Terminal) -> int:
     """0 delivered, 1 certainly not in the archive, 126 anything else (in a standby: 1)."""
-    from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.fetch import fetch_for_server
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.wal import ahead
 
-    return fetch_for_server(given.name, given.target, lambda: _job(given), _say)
+    directory = ahead.ahead_directory(given.target) if ahead.is_segment(given.name) else None
+    if directory is not None and ahead.take(directory, given.name, given.target):
+        return 0
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.fetch import DELIVERED, MISSING, fetch_for_server
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import WalName
+
+    jobs = []
+
+    def make_job() -> WalJob:
+        jobs.append(_job(given))
+        return jobs[0]
+
+    status = fetch_for_server(given.name, given.target, make_job, _say)
+    if status == DELIVERED and directory is not None and jobs[0].prefetch:
+        ahead.bring_what_follows(directory, WalName.parse(given.name), given.config or DEFAULT_FILE)
+    # A Python that breaks down ends with 1, too: who calls it can ask for another status than that.
+    return given.missing if status == MISSING else status
 
 
 def catch_up(given: argparse.Namespace, terminal: Terminal) -> int:

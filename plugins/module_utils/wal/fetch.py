@@ -95,7 +95,10 @@ class Fetcher:
                     faults.append(fault)
         if faults:
             # Damage is worse news than a store that is down: it will still be there tomorrow.
-            raise next((fault for fault in faults if isinstance(fault, IntegrityError)), faults[0])
+            worst = next((fault for fault in faults if isinstance(fault, IntegrityError)), faults[0])
+            if len(self.archives) > 1 and isinstance(worst, RepositoryError):
+                worst.next_step = f"{worst.next_step} Or recover without it: leave it out of the job file.".strip()
+            raise worst
         return False
 
     def find(self, archive: WalArchive, name: WalName) -> StoredWal | None:

@@ -28,6 +28,7 @@ __all__ = ["FETCH", "PUSH", "fetch_script", "library_root", "main", "push_script
 PUSH, FETCH = "wal-push", "wal-fetch"
 
 _MODE = 0o755
+_PACKAGE = "ansible_collections.lifeboat.postgres.plugins.module_utils"
 
 # What makes an acknowledgement worth believing: the directory is ours and no link, this very postmaster lives, and the
 # worker that gave it had read the options as they are. Every doubt leads to the slow way, which asks.
@@ -56,7 +57,8 @@ status=$?
 exit "$status"
 """
 
-# In a recovery, 126 and above means "stop": that is what the shell itself says when Python is gone.
+# In a recovery, 126 and above means "stop", and everything from 1 to 125 "the log ends here". A Python that breaks down ends
+# with 1, so "certainly not in the archive" has a status of its own on the way. A standby is never stopped.
 _FETCH = """#!/bin/sh
 # restore_command = '{script} %f %p'
 # Written by lifeboat: write it anew instead of editing it.
@@ -64,8 +66,24 @@ if [ $# -ne 2 ]; then
   echo "usage: $0 %f %p" >&2
   exit 126
 fi
-exec {python} -I -c 'import sys; sys.path.insert(0, sys.argv.pop(1)); from {package}.cli import main; sys.exit(main())' \\
-  {root} wal -c {config} fetch "$1" "$2"
+pid='' started=''
+if [ -r postmaster.pid ]; then
+  {{ read -r pid && read -r _ && read -r started; }} <postmaster.pid
+fi
+ahead=${{2%/*}}/.lifeboat-$pid-$started
+if [ -f "$ahead/$1" ] && mv -- "$ahead/$1" "$2"; then
+  exit 0
+fi
+{python} -I -c 'import sys; sys.path.insert(0, sys.argv.pop(1)); from {package}.cli import main; sys.exit(main())' \\
+  {root} wal -c {config} fetch --missing 42 "$1" "$2"
+status=$?
+case $status in
+  0) exit 0 ;;
+  42) exit 1 ;;
+  143) exit 143 ;; # told to end, as the server is
+esac
+[ -e standby.signal ] && exit 1
+exit 126
 """
 
 
@@ -89,7 +107,7 @@ def fetch_script(directory: Path, config: Path, python: str) -> str:
         script=directory / FETCH,
         config=shlex.quote(str(config)),
         python=shlex.quote(python),
-        package=__name__.rpartition(".")[0].rpartition(".")[0],
+        package=_PACKAGE,
         root=shlex.quote(str(library_root())),
     )
 
