@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import heapq
 import io
 import os
 import stat
@@ -39,6 +40,9 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.posix
 __all__ = ["PosixRepository", "open_posix", "validate_posix"]
 
 _READ_BUFFER_BYTES = 1024 * 1024
+_NAMES_AT_ONCE = 100_000
+_FACTS_AT_ONCE = 1000
+"""Of one directory, so many names are held while it is listed, and the facts of so many."""
 
 
 def validate_posix(name: str, spec: Mapping[str, Any]) -> str:
@@ -183,9 +187,7 @@ class PosixRepository(Repository):
 
     def _list(self, directories: tuple[str, ...], stem: str) -> Iterator[ObjectInfo]:
         inside = "".join(f"{component}/" for component in directories)
-        with self.faults("listing", inside):
-            entries = self._entries(directories, stem)
-        for name, status in entries:
+        for name, status in self._entries(directories, stem):
             if stat.S_ISDIR(status.st_mode):
                 yield from self._list((*directories, name), "")
                 continue
@@ -193,20 +195,38 @@ class PosixRepository(Repository):
             if info is not None:
                 yield info
 
-    def _entries(self, directories: tuple[str, ...], stem: str) -> Sequence[tuple[str, os.stat_result]]:
-        """Names and facts of what lies in one directory, in the order of the keys below it (a directory sorts as `name/`)."""
+    def _entries(self, directories: tuple[str, ...], stem: str) -> Iterator[tuple[str, os.stat_result]]:
+        """Names and facts of what lies in one directory, in the order of the keys below it (a directory sorts as `name/`).
+
+        A directory may hold a million names: it is read again for each `_NAMES_AT_ONCE` of them, which costs a second.
+        """
+        inside, after = "".join(f"{component}/" for component in directories), b""
+        while True:
+            with self.faults("listing", inside):
+                names = self._names_after(directories, stem, after)
+            for begin in range(0, len(names), _FACTS_AT_ONCE):
+                with self.faults("listing", inside):
+                    facts = self._facts(directories, names[begin : begin + _FACTS_AT_ONCE])
+                yield from facts
+            if len(names) < _NAMES_AT_ONCE:
+                return
+            after = names[-1]
+
+    def _names_after(self, directories: tuple[str, ...], stem: str, after: bytes) -> Sequence[bytes]:
+        """The first names behind `after`, as they sort."""
+        with contextlib.suppress(FileNotFoundError), directory(self.root, directories) as descriptor:
+            with os.scandir(descriptor) as entries:
+                return heapq.nsmallest(_NAMES_AT_ONCE, (name for name in _sorting_names(entries, stem, not directories) if name > after))
+        return []
+
+    def _facts(self, directories: tuple[str, ...], names: Sequence[bytes]) -> Sequence[tuple[str, os.stat_result]]:
         found = []
-        try:
-            with directory(self.root, directories) as descriptor:
-                for name in os.listdir(descriptor):
-                    # lost+found is the file system's own, and closed to everyone but root.
-                    if not name.startswith(stem) or is_foreign(name) or (name == "lost+found" and not directories):
-                        continue
-                    with contextlib.suppress(FileNotFoundError):
-                        found.append((name, os.stat(name, dir_fd=descriptor, follow_symlinks=False)))
-        except FileNotFoundError:
-            return []
-        return sorted(found, key=lambda entry: os.fsencode(entry[0]) + (b"/" if stat.S_ISDIR(entry[1].st_mode) else b""))
+        with contextlib.suppress(FileNotFoundError), directory(self.root, directories) as descriptor:
+            for sorting in names:
+                name = os.fsdecode(sorting.rstrip(b"/"))
+                with contextlib.suppress(FileNotFoundError):
+                    found.append((name, os.stat(name, dir_fd=descriptor, follow_symlinks=False)))
+        return found
 
     def _info(self, key: str, status: os.stat_result) -> ObjectInfo | None:
         if stat.S_ISLNK(status.st_mode):
@@ -230,6 +250,13 @@ class PosixRepository(Repository):
 
     def _missing(self, key: str) -> ObjectMissing:
         return ObjectMissing(f"repository {self.name!r} holds no object of that key", f"{self.root}/{key}")
+
+
+def _sorting_names(entries: Iterator[os.DirEntry[str]], stem: str, is_root: bool) -> Iterator[bytes]:
+    for entry in entries:
+        # lost+found is the file system's own, and closed to everyone but root.
+        if entry.name.startswith(stem) and not is_foreign(entry.name) and not (is_root and entry.name == "lost+found"):
+            yield os.fsencode(entry.name) + (b"/" if entry.is_dir(follow_symlinks=False) else b"")
 
 
 _WAYS = {
