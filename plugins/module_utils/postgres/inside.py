@@ -189,7 +189,7 @@ class Inside:
     def fault_of_exec(self, stderr: str) -> LifeboatError | None:
         """`fault`, where PostgreSQL's own programs may have written, too: only the last line counts, and none of theirs."""
         last = stderr.strip().rpartition("\n")[2]
-        return None if last.startswith(("pg_dump", "pg_restore")) else self.fault(last)
+        return None if last.startswith(("pg_dump", "pg_restore", "pg_basebackup")) else self.fault(last)
 
     def argv(self, argv: Sequence[str]) -> list[str]:
         """The command that runs a program inside; its standard input comes from `watched_input`."""
