@@ -60,6 +60,7 @@ KINDS = ("database", "globals", "base", "files", "objects", "redis", "search", "
 _BACKUP_ID = re.compile(r"^(\d{8}T\d{6}Z)-[0-9a-f]{8}$")
 _REPORT_FILE = re.compile(r"^(\d{8}T\d{6}Z)-(no-backup|\d{8}T\d{6}Z-[0-9a-f]{8})\.json$")
 _WAL_FILE = re.compile(r"^([0-9A-F]{8}[0-9A-F.a-z]{0,56})-([0-9a-f]{64})((?:\.[a-z]+)*)$")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
@@ -196,7 +197,7 @@ def check_key(key: str) -> str:
         not key
         or len(key.encode()) > 900
         or any(component in ("", ".", "..") for component in components)
-        or any(ord(character) < 32 or ord(character) == 127 or character == "\\" for character in key)
+        or _UNSAFE.search(key)
     ):
         raise UnsafeName(f"{key!r} is not a safe key", next_step="Nothing was read or written.")
     return key

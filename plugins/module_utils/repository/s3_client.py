@@ -170,6 +170,10 @@ class S3Client:
                 "aws_secret_access_key": credential.secret_key,
                 "aws_session_token": credential.session_token,
             }
+        # A listing of a million names has as many moments, and botocore's own parser takes any way of writing one.
+        utils = deps.load("botocore.utils", minimum=minimum, package="botocore", debian=debian)
+        parsers = session.get_component("response_parser_factory")
+        parsers.set_parser_defaults(timestamp_parser=lambda value: _usual_moment(value) or utils.parse_timestamp(value))
         client = session.create_client(
             "s3",
             endpoint_url=given.endpoint,
@@ -198,6 +202,16 @@ class S3Client:
             settings["request_checksum_calculation"] = "when_required"
             settings["response_checksum_validation"] = "when_required"
         return settings
+
+
+def _usual_moment(value: Any) -> dt.datetime | None:
+    """The moment in the form that S3 documents (2026-11-21T03:15:00.000Z), None for any other."""
+    if not isinstance(value, str) or not value.endswith("Z"):
+        return None
+    try:
+        return dt.datetime.fromisoformat(value[:-1] + "+00:00")
+    except ValueError:
+        return None
 
 
 def _is_of_the_connection(error: Exception) -> bool:
