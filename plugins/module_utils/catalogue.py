@@ -9,6 +9,7 @@ lies in the others.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import functools
@@ -26,7 +27,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
 )
 from ansible_collections.lifeboat.postgres.plugins.module_utils.found_backup import Backup, Broken, Unread
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
-from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest, split_signature
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import ObjectInfo, Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stored_manifest import LIMIT_BYTES, StoredManifest
 
@@ -313,18 +314,24 @@ class Catalogue:
         """The key that signed the manifest in each repository, and what is wrong where none of the allowed ones did."""
         signers: dict[str, str] = {}
         forged: list[str] = []
-        if not self._verify_keys:
-            return signers, forged
-        from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import verify
-
-        for name, stored in manifests.items():
+        for name, stored in manifests.items() if self._verify_keys else ():
             known = next((other for other in signers if manifests[other].summary.sha256 == stored.summary.sha256), None)
             try:
-                manifest = self._whole(ref, name)
-                signers[name] = signers[known] if known else verify(manifest.signed_bytes(), manifest.signature, self._verify_keys)
+                signers[name] = signers[known] if known else self._signer(ref, name, stored)
             except ManifestError as error:
                 forged.append(f"{name}: the manifest's signature: {error.what}")
         return signers, forged
+
+    def _signer(self, ref: BackupRef, name: str, stored: StoredManifest) -> str:
+        """The key that signed it; raises `ManifestError`. A manifest as we write it is not read as a whole for that."""
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import verify
+
+        with contextlib.suppress(ManifestError, ValueError):
+            parts = split_signature(stored.document())
+            if parts is not None:
+                return verify(*parts, self._verify_keys)
+        manifest = self._whole(ref, name)
+        return verify(manifest.signed_bytes(), manifest.signature, self._verify_keys)
 
 
 def _listing(repository: Repository, prefix: str) -> list[ObjectInfo] | RepositoryError:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.digest_coverage 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
 
-__all__ = ["SCHEMA", "Artifact", "Manifest", "Volume", "WalRange"]
+__all__ = ["SCHEMA", "Artifact", "Manifest", "Volume", "WalRange", "split_signature"]
 
 SCHEMA = 1
 ROLES = ("dump", "base", "backup_manifest", "evidence", "instructions")
@@ -170,6 +171,21 @@ class Manifest:
             raise ManifestError(f"the manifest cannot be read: {error}", where, "It was altered; use another repository.") from None
 
 
+def split_signature(document: bytes) -> tuple[bytes, str] | None:
+    """What the signature of a stored manifest covers, and the signature, without reading the rest; None where that is not easily said.
+
+    A signature that holds over these bytes was made over them, so they are as `signed_bytes` writes them: there, a line that is
+    indented by two begins with a key of the document itself.
+    """
+    found = _SIGNATURE.findall(document)
+    if len(found) != 1:
+        return None
+    return _SIGNATURE.sub(rb'\1""\3', document), str(json.loads(found[0][1]))
+
+
+_SIGNATURE = re.compile(rb'^(  "signature": )("(?:[^"\\\n]|\\.)+")(,?)$', re.MULTILINE)
+
+
 def _dump(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, sort_keys=True, indent=2, ensure_ascii=True).encode() + b"\n"
 
@@ -195,6 +211,7 @@ def _artifact(value: Any) -> Artifact:
 
 
 _WAL = strict.nested(WalRange, {"timeline": strict.count, "segment_bytes": strict.count, "included": strict.boolean})
+
 
 def _digested(value: Any) -> str:
     text = strict.text(value)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils import strict
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest, Volume
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest, Volume, split_signature
 from support.backups import manifest_for, new_ref
 
 DIGEST = hashlib.sha256(b"x").hexdigest()
@@ -36,6 +36,22 @@ def test_a_signature_covers_everything_but_itself(manifest: Manifest) -> None:
     signed = dataclasses.replace(manifest, signature="-----BEGIN SSH SIGNATURE-----")
     assert signed.signed_bytes() == manifest.signed_bytes()
     assert dataclasses.replace(manifest, plain_bytes=1).signed_bytes() != manifest.signed_bytes()
+
+
+def test_what_a_signature_covers_is_found_in_the_stored_bytes_without_reading_them(manifest: Manifest) -> None:
+    signed = dataclasses.replace(manifest, signature='-----BEGIN "SSH"\\ SIGNATURE-----\nAAAA\n')
+    assert split_signature(signed.to_bytes()) == (manifest.signed_bytes(), signed.signature)
+    assert split_signature(manifest.to_bytes()) is None, "it is not signed"
+
+
+def test_a_signature_anywhere_but_in_its_own_place_is_not_taken_for_one(manifest: Manifest) -> None:
+    # A repository may be called so; what the document says of itself lies two spaces deep, and in one line only.
+    odd = dataclasses.replace(manifest, repositories={"signature": "a lie"}, notes=('\n  "signature": "a lie"\n',))
+    assert split_signature(odd.to_bytes()) is None
+    signed = dataclasses.replace(odd, signature="good")
+    assert split_signature(signed.to_bytes()) == (odd.signed_bytes(), "good")
+    twice = signed.to_bytes().replace(b'  "system"', b'  "signature": "bad",\n  "system"')
+    assert split_signature(twice) is None
 
 
 def altered(manifest: Manifest, **changes: Any) -> bytes:
