@@ -1,0 +1,130 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is brought before a recovery asks for it: bounded, whole or not at all, of this life only, and gone with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal import ahead
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.push import Pusher
+from support.leaks import eventually
+from support.logical import Identity
+from support.wal import Place, RealWal, job_options, run_wal, write_job
+
+
+class Recovery:
+    """A directory in which a server seems to recover: its process is one that sleeps."""
+
+    def __init__(self, wal: RealWal, place: Place, keys: Identity, work: Path, signal: str = "recovery.signal", **job: object) -> None:
+        self.wal, self.data = wal, work / "data"
+        (self.data / "pg_wal").mkdir(parents=True)
+        (self.data / signal).touch()
+        self.signal = self.data / signal
+        self.process = subprocess.Popen(["sleep", "120"])
+        (self.data / "postmaster.pid").write_text(f"{self.process.pid}\n{self.data}\n1700000000\n")
+        self.ahead = self.data / "pg_wal" / f"{ahead.PREFIX}{self.process.pid}-1700000000"
+        given = job_options({"here": place.spec}, keys, work / "run", identity_file=str(keys.file), **job)
+        self.job_file = write_job(work / "wal.json", given)
+        with Pusher(wal.job({"here": place.spec}, keys, work / "run")) as pusher:
+            for name in wal.segments:
+                pusher.push(wal.path(name))
+
+    @property
+    def target(self) -> Path:
+        return self.data / "pg_wal" / "RECOVERYXLOG"
+
+    def fetch(self, name: str) -> int:
+        return run_wal(self.job_file, "fetch", name, "pg_wal/RECOVERYXLOG", cwd=self.data).returncode
+
+    def brought(self) -> list[str]:
+        return sorted(name for name in os.listdir(self.ahead) if len(name) == 24) if self.ahead.exists() else []
+
+    def bringing(self) -> list[int]:
+        """The processes that do it."""
+        found = []
+        for process in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                if ahead.__name__.encode() in b"".join(words) and any(word.endswith(self.ahead.name.encode()) for word in words):
+                    found.append(int(process.name))
+        return found
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def recovery(wal18: RealWal, place: Place, keys: Identity, tmp_path: Path) -> Iterator[Recovery]:
+    found = Recovery(wal18, place, keys, tmp_path, prefetch=2)
+    yield found
+    found.end()
+    eventually(lambda: not found.ahead.exists(), "nothing is left when the server is gone")
+
+
+def test_what_follows_lies_there_when_it_is_asked_for_and_never_more_than_was_said(wal18: RealWal, recovery: Recovery) -> None:
+    first = [name for name in wal18.segments if name.startswith("00000001")]
+    leftover = recovery.ahead.with_name(f"{ahead.PREFIX}1-1600000000")
+    leftover.mkdir()
+    assert recovery.fetch(first[0]) == 0
+    for number, name in enumerate(first[1:], 1):
+        eventually(lambda number=number: recovery.brought() == first[number : number + 2], f"{first[number : number + 2]} are there")
+        assert (recovery.ahead / name).read_bytes() == wal18.read(name)
+        # Not one more comes before one is taken.
+        assert recovery.fetch(name) == 0
+        assert recovery.target.read_bytes() == wal18.read(name)
+    assert recovery.brought() == []
+    assert not leftover.exists()
+    assert recovery.fetch("000000010000000000000099") == 1
+
+
+def test_only_one_brings(wal18: RealWal, recovery: Recovery) -> None:
+    assert recovery.fetch(wal18.segments[0]) == 0
+    eventually(lambda: len(recovery.brought()) == 2, "two are there")
+    for name in (wal18.segments[3], wal18.segments[0]):
+        assert recovery.fetch(name) == 0
+        assert len(recovery.bringing()) == 1
+
+
+def test_a_damaged_one_is_not_brought_and_is_trouble_when_it_is_asked_for(wal18: RealWal, place: Place, recovery: Recovery) -> None:
+    (path,) = place.files()[wal18.segments[2]]
+    os.truncate(path, 1000)
+    assert recovery.fetch(wal18.segments[0]) == 0
+    eventually(lambda: recovery.brought() == [wal18.segments[1]], "the one before it is there")
+    assert recovery.fetch(wal18.segments[1]) == 0
+    assert recovery.fetch(wal18.segments[2]) == 126
+    assert recovery.brought() == []
+    assert recovery.fetch(wal18.segments[3]) == 0
+    eventually(lambda: recovery.brought() == [wal18.segments[4]], "it goes on behind it")
+
+
+def test_it_ends_with_the_recovery(wal18: RealWal, recovery: Recovery) -> None:
+    assert recovery.fetch(wal18.segments[0]) == 0
+    eventually(lambda: len(recovery.brought()) == 2, "two are there")
+    recovery.signal.unlink()
+    eventually(lambda: not recovery.ahead.exists(), "all of it is gone")
+
+
+def test_where_no_server_recovers_nothing_is_brought(wal18: RealWal, place: Place, keys: Identity, tmp_path: Path) -> None:
+    recovery = Recovery(wal18, place, keys, tmp_path, prefetch=2)
+    try:
+        recovery.signal.unlink()
+        assert recovery.fetch(wal18.segments[0]) == 0
+        assert os.listdir(recovery.target.parent) == ["RECOVERYXLOG"]
+    finally:
+        recovery.end()
+
+
+def test_it_can_be_left_out(wal18: RealWal, place: Place, keys: Identity, tmp_path: Path) -> None:
+    recovery = Recovery(wal18, place, keys, tmp_path, prefetch=0)
+    try:
+        assert recovery.fetch(wal18.segments[0]) == 0
+        assert os.listdir(recovery.target.parent) == ["RECOVERYXLOG"]
+    finally:
+        recovery.end()
