@@ -42,7 +42,7 @@ options:
       - How WAL leaves the server. Without it only the settings that are given are set.
       - V(native) runs C(lifeboat wal push) through its launcher, into every repository of its job file.
       - V(directory) copies into O(directory), under a temporary name, synced, never over a file that is there. It needs only a shell.
-      - V(receive) makes the slot that C(lifeboat wal receive) reads from outside of the server; nothing is archived by the server itself.
+      - V(receive) makes the slots that C(lifeboat wal receive) reads from outside; nothing is archived by the server itself.
       - V(spool) copies like V(directory) into a mounted volume, which C(lifeboat wal ship) empties from outside. What lies only
         there is not archived.
       - V(rclone) copies to O(remote), and refuses another content of the same name.
@@ -62,10 +62,13 @@ options:
       - A directory gets a file that says which cluster's archive it is. Without it nothing is archived, so that a volume that is not
         mounted is noticed.
     type: path
-  slot:
+  slots:
     description:
-      - For V(receive), the replication slot.
-    type: str
+      - For V(receive), the replication slots, as C(lifeboat wal receive) uses them. Those that are missing are made, and keep WAL
+        from then on.
+    type: list
+    elements: str
+    default: [lifeboat_receive, lifeboat_archived]
   remote:
     description:
       - For V(rclone), the remote and the path in it, as V(offsite:shop/wal).
@@ -242,7 +245,6 @@ EXAMPLES = r"""
     login_host: 127.0.0.1
     login_password: "{{ postgres_password }}"
     method: receive
-    slot: lifeboat
     place: flags
 """
 
@@ -307,24 +309,26 @@ compose_command:
   returned: with O(place=flags)
   type: str
   sample: 'command: ["postgres", "-c", "wal_level=replica"]'
-slot:
-  description: The replication slot.
+slots:
+  description: The replication slots.
   returned: with O(method=receive)
   type: dict
   contains:
-    name:
-      description: Its name.
-      type: str
+    names:
+      description: Their names.
+      type: list
+      elements: str
     made:
-      description: Whether it was made now.
-      type: bool
+      description: Those that were made now.
+      type: list
+      elements: str
     active:
-      description: Whether somebody received from it when it was looked at.
+      description: Whether somebody received when they were looked at.
       type: bool
     retained_bytes:
-      description: What the server keeps for it.
+      description: The most that the server keeps for one of them.
       type: int
-  sample: {name: lifeboat, made: false, active: true, retained_bytes: 16384}
+  sample: {names: [lifeboat_receive, lifeboat_archived], made: [], active: true, retained_bytes: 16384}
 verification:
   description: What was proven. On failure also C(problem), C(archiver), C(oldest_ready) and C(log).
   returned: with O(verify=true)
@@ -377,7 +381,7 @@ def main() -> None:
             },
             "launcher": {"type": "path", "default": "/opt/lifeboat/bin/wal-push"},
             "directory": {"type": "path"},
-            "slot": {"type": "str"},
+            "slots": {"type": "list", "elements": "str", "default": ["lifeboat_receive", "lifeboat_archived"]},
             "remote": {"type": "str"},
             "stanza": {"type": "str"},
             "barman_server": {"type": "str"},

@@ -20,7 +20,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.facto
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.job import DEFAULT_FILE
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.launchers import PUSH
 
-__all__ = ["AUTO", "DEFAULT_LAUNCHER", "METHODS", "OURS", "PLACES", "ArchivingJob"]
+__all__ = ["AUTO", "DEFAULT_LAUNCHER", "METHODS", "OURS", "PLACES", "SLOTS", "ArchivingJob"]
 
 METHODS = ("native", "directory", "receive", "spool", "rclone", "pgbackrest", "wal-g", "barman", "command")
 OURS = ("native", "receive", "spool")
@@ -29,11 +29,13 @@ PLACES = ("system", "file", "flags")
 AUTO = "auto"
 DEFAULT_LAUNCHER = f"/opt/lifeboat/bin/{PUSH}"
 
+SLOTS = ("lifeboat_receive", "lifeboat_archived")
+"""As `lifeboat wal receive` calls them when it is told nothing else (docs/receive.md)."""
+
 _WHERE = "wal_archive_config"
 _NEEDED = {
     "directory": ("directory",),
     "spool": ("directory",),
-    "receive": ("slot",),
     "rclone": ("remote",),
     "pgbackrest": ("stanza",),
     "barman": ("barman_server",),
@@ -49,7 +51,7 @@ class ArchivingJob:
     method: str = ""
     launcher: str = DEFAULT_LAUNCHER
     directory: str = ""
-    slot: str = ""
+    slots: Sequence[str] = SLOTS
     remote: str = ""
     stanza: str = ""
     barman_server: str = ""
@@ -93,8 +95,9 @@ class ArchivingJob:
         if words["command"]:
             _check_command(words["command"], method)
         _check_restore(words["restore_command"], method)
-        if words["slot"] and not re.fullmatch(r"[a-z0-9_]{1,63}", words["slot"]):
-            raise ConfigurationError(f"{words['slot']!r} is no name of a slot", "slot", "Lower-case letters, digits and _, 63 at most.")
+        for slot in options.texts(given, "slots", _WHERE, ()):
+            if not re.fullmatch(r"[a-z0-9_]{1,63}", slot):
+                raise ConfigurationError(f"{slot!r} is no name of a slot", "slots", "Lower-case letters, digits and _, 63 at most.")
         repositories = options.mapping(given, "repositories", _WHERE, {})
         for name, spec in repositories.items():
             validate(name, spec)
@@ -104,6 +107,7 @@ class ArchivingJob:
             login=read_login(given, default_db="postgres"),
             method=method,
             **{**words, "launcher": words["launcher"] or DEFAULT_LAUNCHER},
+            slots=tuple(dict.fromkeys(options.texts(given, "slots", _WHERE, ()))) or SLOTS,
             archive_mode=options.choice(given, "archive_mode", _WHERE, ("on", "always", "off"), ""),
             wal_level=options.choice(given, "wal_level", _WHERE, ("replica", "logical"), ""),
             max_wal_senders=options.integer(given, "max_wal_senders", _WHERE, None, minimum=0, maximum=262143),
@@ -151,7 +155,7 @@ class ArchivingJob:
 
 
 _TEXTS = (
-    "launcher", "directory", "slot", "remote", "stanza", "barman_server", "barman_host", "barman_url", "command", "program",
+    "launcher", "directory", "remote", "stanza", "barman_server", "barman_host", "barman_url", "command", "program",
     "config_file", "archive_library", "archive_timeout", "restore_command", "path", "server_path", "system",
 )  # fmt: skip
 

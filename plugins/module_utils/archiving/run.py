@@ -24,7 +24,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.places
     read_includes,
 )
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.plan import Plan, decide, wanted_settings
-from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.slot import Slot, look_at_slot, make_slot
+from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.slot import Slots, look_at_slots, make_slots
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.state import ServerState, read_state
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.steps import (
     APPLICATION,
@@ -59,7 +59,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if story.restarts:
         run_restart(story.server, job.restart_command, job.restart_timeout_seconds)
         story.restarted = True
-    if not (story.restarted or job.verify or story.slot_is_due):
+    if not (story.restarted or job.verify or story.slots_are_due):
         return story.result()
     with connect_again(job) as again:
         story.go_on(again)
@@ -78,12 +78,12 @@ class _Story:
     plan: Plan = field(default_factory=lambda: Plan((), ()))
     commands: Commands = field(default_factory=lambda: Commands(None))
     place: Place | None = None
-    slot: Slot | None = None
+    slots: Slots | None = None
     unmarked: bool = False
     wrote: bool = False
     reloaded: bool = False
     restarted: bool = False
-    made_slot: bool = False
+    made_slots: bool = False
     made_marker: bool = False
     verification: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
@@ -101,8 +101,8 @@ class _Story:
         if job.archive_library:
             check_library(self.connection, job.archive_library)
         if job.method == "receive":
-            self.slot = look_at_slot(self.connection, job.slot, state)
-        self.plan = decide(state, wanted_settings(job, state, self.commands, self.slot.slots_needed if self.slot else 0))
+            self.slots = look_at_slots(self.connection, job.slots, state)
+        self.plan = decide(state, wanted_settings(job, state, self.commands, self.slots.needed if self.slots else 0))
         if job.place == "system":
             self.place = SystemSettings(self.connection)
         elif job.place == "file" and self.plan.changes:
@@ -113,7 +113,7 @@ class _Story:
             self.unmarked = not is_marked(self.connection, job.directory, state.system_identifier)
         if self.restarts:
             check_restart(self.server, job.restart_command, state.running("logging_collector") == "on")
-        self.warnings += [*self.commands.warnings, *(self.slot.warnings if self.slot else [])]
+        self.warnings += [*self.commands.warnings, *(self.slots.warnings if self.slots else [])]
         self._warn_of_silence()
 
     def predict(self) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class _Story:
         self.restarted = self.restarts
         self.reloaded = self._reload_is_due() and self.job.reload
         self.wrote = bool(self.plan.changes) and self.place is not None
-        self.made_slot = self.slot is not None and not self.slot.exists
+        self.made_slots = self.slots_are_due
         self.made_marker = self.unmarked
         return self.result()
 
@@ -160,12 +160,12 @@ class _Story:
         """What needs the settings in force: the slot, and the proof."""
         job = self.job
         waiting = self.restart_required()
-        if self.slot is not None and not self.slot.exists:
+        if self.slots is not None and self.slots.missing:
             if "wal_level" in waiting or "max_replication_slots" in waiting:
-                self.warnings.append(f"slot {job.slot!r} is made after the restart: run this again then")
+                self.warnings.append("the slots are made after the restart: run this again then")
             else:
-                make_slot(self.connection, job.slot)
-                self.made_slot = True
+                make_slots(self.connection, self.slots.missing)
+                self.made_slots = True
         if not job.verify:
             return
         undone = [name for name in self._differing() if name != "restore_command"]
@@ -190,8 +190,8 @@ class _Story:
         return self.job.restart and bool(due or self.restart_required())
 
     @property
-    def slot_is_due(self) -> bool:
-        return self.slot is not None and not self.slot.exists
+    def slots_are_due(self) -> bool:
+        return self.slots is not None and bool(self.slots.missing)
 
     def restart_required(self) -> list[str]:
         """The settings of ours whose new value waits for a restart."""
@@ -204,7 +204,7 @@ class _Story:
         differing = self._differing() if not self._predicts else [n for n in self._names() if n in predicted or n in self._differing()]
         waiting = [name for name in differing if self.now.rows[name].needs_restart]
         result: dict[str, Any] = {
-            "changed": self.wrote or self.reloaded or self.restarted or self.made_slot or self.made_marker,
+            "changed": self.wrote or self.reloaded or self.restarted or self.made_slots or self.made_marker,
             "settings": self._settings(),
             "restart_required": [] if self.restarted else waiting,
             "reload_required": [] if self.reloaded or self.restarted else [name for name in differing if name not in waiting],
@@ -219,8 +219,8 @@ class _Story:
                 self.warnings.append("nothing was changed: put the flags where the server is started from, and restart it")
         elif isinstance(self.place, ConfigurationFile):
             result["file"] = str(self.place.path)
-        if self.slot is not None:
-            result["slot"] = self.slot.to_dict(self.made_slot)
+        if self.slots is not None:
+            result["slots"] = self.slots.to_dict(self.made_slots)
         if self.verification is not None:
             result["verification"] = self.verification
         return result

@@ -112,14 +112,13 @@ def _fail(job: ArchivingJob, connection: Connection[Any], server: LocalServer | 
     oldest = _oldest_ready(connection)
     log = _log_lines(connection, server)
     words = [f"{found['segment']} did not arrive within {duration(job.verify_timeout_seconds)}: {problem}"]
-    if job.method != "receive":
-        words.append(archiver["words"])
+    words.append(_receiver(job, connection) if job.method == "receive" else archiver["words"])
     if oldest:
         words.append(f"{oldest['waiting']} files wait, the oldest is {oldest['name']}, for {duration(oldest['seconds'])}")
     if log:
         words.append(f"the server's log says: {' / '.join(log)}")
-    else:
-        words.append("the server's log could not be read from here")
+    elif job.method != "receive":
+        words.append("the server's log says nothing about archiving, or cannot be read from here")
     raise ArchiveError(
         "; ".join(words),
         f"method {job.method or 'archive_library'}",
@@ -148,6 +147,16 @@ def _archiver(connection: Connection[Any]) -> dict[str, Any]:
         "archived_count": archived, "last_archived_wal": last, "failed_count": failed,
         "last_failed_wal": last_failed, "last_failed_time": failed_at, "words": words,
     }  # fmt: skip
+
+
+def _receiver(job: ArchivingJob, connection: Connection[Any]) -> str:
+    with database_errors():
+        rows = connection.execute(
+            "SELECT slot_name FROM pg_catalog.pg_replication_slots WHERE active AND slot_name = ANY (%s)", (list(job.slots),)
+        ).fetchall()
+    if not rows:
+        return f"nobody receives from {' or '.join(job.slots)}: start `lifeboat wal receive`"
+    return f"somebody receives from {rows[0][0]}: look at the receiver's status"
 
 
 def _oldest_ready(connection: Connection[Any]) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -23,7 +24,7 @@ from support.clusters import Server, identity, private_directory
 from support.leaks import eventually
 from support.logical import new_identity
 from support.parts import find_program
-from support.wal import LIBRARY, archive_place, job_options, write_job
+from support.wal import LIBRARY, archive_place, command_line, job_options, write_job
 from support.wal_config import Configured
 
 
@@ -201,7 +202,7 @@ def test_a_server_elsewhere_is_restarted_by_a_command_or_not_at_all(pg: Configur
     monkeypatch.setattr("ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.run.find_server", lambda *_given: None)
     before = pg.auto()
     with pytest.raises(ConfigurationError, match="restart_command"):
-        pg(method="receive", slot="r", wal_level="logical", restart=True)
+        pg(method="receive", wal_level="logical", restart=True)
     assert pg.auto() == before
     with pytest.raises(ConfigurationError, match="method receive or spool"):
         pg(method="native")
@@ -251,47 +252,88 @@ def test_a_launcher_that_the_server_cannot_run_is_refused(archiver: Configured, 
     assert archiver.shown("archive_command") == ""
 
 
+@contextlib.contextmanager
+def beside(*words: str, job_file: Path) -> Iterator[None]:
+    """`lifeboat wal …` beside the block; it ends when it is told to."""
+    process = subprocess.Popen(command_line(job_file, *words), stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
 def test_what_lies_in_a_spool_only_is_not_called_archived(archiver: Configured, tmp_path: Path) -> None:
-    spool, shelf = archiver.directory("spool"), tmp_path / "shelf"
-    shelf.mkdir()
-    archiver.own(Path(spool, MARKER)) if Path(spool, MARKER).exists() else archiver.own(Path(shutil.copy("/dev/null", f"{spool}/{MARKER}")))
+    spool, place, keys = archiver.directory("spool"), archive_place(), new_identity(tmp_path / "identity")
+    job_file = write_job(tmp_path / "wal.json", job_options({"shelf": place.spec}, keys, tmp_path / "run"))
+    options: dict[str, Any] = {"method": "spool", "directory": spool, "verify": True, "job_file": str(job_file)}
+    archiver.own(Path(shutil.copy(os.devnull, Path(spool, MARKER))))
     with pytest.raises(ArchiveError, match="it is not in repository 'shelf'") as caught:
-        archiver(
-            method="spool", directory=spool, verify=True, verify_timeout="2s", system="shop",
-            repositories={"shelf": {"type": "posix", "path": str(shelf)}},
-        )  # fmt: skip
-    segment = caught.value.result["verification"]["segment"]
-    assert digest(f"{spool}/{segment}") == caught.value.result["verification"]["digest"]
+        archiver(**options, verify_timeout="2s")
+    found = caught.value.result["verification"]
+    eventually(lambda: digest(f"{spool}/{found['segment']}") == found["digest"], "the server has put it there all the same")
     assert any("does not count as archived" in warning for warning in caught.value.result["warnings"])
+    with beside("ship", spool, job_file=job_file):
+        proof = archiver(**options)["verification"]
+    assert hashlib.sha256(place.opened(proof["segment"], keys)).hexdigest() == proof["digest"]
 
 
-def test_a_slot_is_made_once_and_archive_mode_is_left_alone(pg: Configured) -> None:
-    predicted = pg(check=True, method="receive", slot="lifeboat")
-    assert predicted["changed"] and predicted["slot"]["made"]
+def test_what_is_received_is_proven_in_the_repository(pg: Configured, tmp_path: Path) -> None:
+    place, keys, spool = archive_place(), new_identity(tmp_path / "identity"), tmp_path / "spool"
+    spool.mkdir(mode=0o700)
+    login = {"login_unix_socket": str(pg.server.socket_dir), "login_port": pg.server.port}
+    receive = {"spool": str(spool), "bin_dir": str(pg.server.bin_dir)}
+    job_file = write_job(tmp_path / "wal.json", job_options({"here": place.spec}, keys, tmp_path / "run", **login, receive=receive))
+    try:
+        pg(method="receive")
+        with pytest.raises(ArchiveError, match="nobody receives from lifeboat_receive"):
+            pg(method="receive", verify=True, verify_timeout="1s", job_file=str(job_file))
+        with beside("receive", job_file=job_file):
+            done = pg(method="receive", verify=True, job_file=str(job_file))
+        proof = done["verification"]
+        assert not done["changed"] and hashlib.sha256(place.opened(proof["segment"], keys)).hexdigest() == proof["digest"]
+    finally:
+        eventually(lambda: drop_slots(pg), "nobody receives any more")
+
+
+def drop_slots(pg: Configured) -> bool:
+    with pg.server.connect() as connection:
+        connection.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active")
+        return connection.execute("SELECT count(*) FROM pg_replication_slots").fetchone() == (0,)
+
+
+def test_slots_are_made_once_and_archive_mode_is_left_alone(pg: Configured) -> None:
+    predicted = pg(check=True, method="receive")
+    assert predicted["changed"] and predicted["slots"]["made"] == ["lifeboat_receive", "lifeboat_archived"]
     before = pg.auto()
-    done = pg(method="receive", slot="lifeboat")
-    assert done["slot"]["made"] and "archive_mode" not in done["settings"] and pg.auto() == before
+    done = pg(method="receive")
+    assert done["slots"]["made"] == predicted["slots"]["made"] and "archive_mode" not in done["settings"] and pg.auto() == before
     try:
         with pg.server.connect() as connection:
-            row = connection.execute("SELECT slot_type, restart_lsn IS NOT NULL FROM pg_replication_slots").fetchone()
-        assert row == ("physical", True)
-        again = pg(method="receive", slot="lifeboat")
-        assert not again["changed"] and again["slot"]["retained_bytes"] >= 0
+            rows = connection.execute("SELECT slot_type, restart_lsn IS NOT NULL FROM pg_replication_slots").fetchall()
+        assert rows == [("physical", True), ("physical", True)]
+        again = pg(method="receive")
+        assert not again["changed"] and again["slots"]["made"] == [] and again["slots"]["retained_bytes"] >= 0
         assert any("nobody receives" in warning for warning in again["warnings"])
         assert any("a full pg_wal stops the server" in warning for warning in again["warnings"])
     finally:
-        pg.server.execute("SELECT pg_drop_replication_slot('lifeboat')")
+        pg.server.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
 
 
-def test_a_slot_that_finds_no_room_waits_for_the_restart(pg: Configured) -> None:
-    pg.server.settings["max_replication_slots"] = "0"
+def test_slots_that_find_no_room_wait_for_the_restart(pg: Configured) -> None:
+    pg.put("10-mine.conf", "max_replication_slots = 1\n")
     pg.server.halt()
     pg.server.start()
     try:
-        with pytest.raises(ConfigurationError, match="max_replication_slots is set to '0' in the server's command line"):
-            pg(method="receive", slot="lifeboat")
+        done = pg(method="receive")
+        assert done["restart_required"] == ["max_replication_slots"] and done["slots"]["made"] == []
+        assert any("after the restart" in warning for warning in done["warnings"])
+        pg.server.halt()
+        pg.server.start()
+        assert len(pg(method="receive")["slots"]["made"]) == 2
+        pg.server.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
     finally:
-        del pg.server.settings["max_replication_slots"]
+        pg.clean()
         pg.server.halt()
         pg.server.start()
 

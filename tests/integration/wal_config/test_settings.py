@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, DatabaseError, MissingTool
+from support.clusters import Server
 from support.modules import run_module
 from support.wal_config import Configured
 
@@ -216,19 +217,20 @@ def test_a_login_that_may_not_look_is_told_what_it_takes(pg: Configured) -> None
         pg(method="command", command=PUSH, login_user="ordinary")
 
 
-def test_real_ansible_predicts_changes_and_then_changes_nothing_more(pg: Configured, tmp_path: Path) -> None:
-    options = {
-        "login_unix_socket": str(pg.server.socket_dir), "login_port": pg.server.port,
-        "method": "command", "command": PUSH, "archive_timeout": "5min", "place": "file",
-    }  # fmt: skip
-    predicted = run_module("wal_archive_config", options, tmp_path, check=True)
-    assert predicted["changed"] and not list(pg.conf_d.iterdir())
-    done = run_module("wal_archive_config", options, tmp_path)
-    assert done["changed"] and done["settings"]["archive_timeout"]["running"] == pg.shown("archive_timeout") == "5min"
-    assert {**done, "settings": 0, "warnings": 0} == {**predicted, "settings": 0, "warnings": 0}
-    assert not run_module("wal_archive_config", options, tmp_path)["changed"]
-    refused = run_module("wal_archive_config", {**options, "command": "cp %p /archive/%f"}, tmp_path)
-    assert refused["failed"] and "this archive_command loses WAL: cp: it overwrites" in refused["msg"]
+def test_real_ansible_predicts_changes_and_refuses(tmp_path: Path) -> None:
+    with Server(18) as server:
+        pg = Configured(server)
+        options = {
+            "login_unix_socket": str(server.socket_dir), "login_port": server.port,
+            "method": "command", "command": PUSH, "archive_timeout": "5min", "place": "file",
+        }  # fmt: skip
+        predicted = run_module("wal_archive_config", options, tmp_path, check=True)
+        assert predicted["changed"] and not list(pg.conf_d.iterdir())
+        done = run_module("wal_archive_config", options, tmp_path)
+        assert done["changed"] and done["settings"]["archive_timeout"]["running"] == pg.shown("archive_timeout") == "5min"
+        assert {**done, "settings": 0, "warnings": 0} == {**predicted, "settings": 0, "warnings": 0}
+        refused = run_module("wal_archive_config", {**options, "command": "cp %p /archive/%f"}, tmp_path)
+        assert refused["failed"] and "this archive_command loses WAL: cp: it overwrites" in refused["msg"]
 
 
 def test_a_file_that_is_mounted_elsewhere_is_written_here_and_read_there(pg: Configured, tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_our_own_commands_pass_the_judgement_that_others_have_to(options: dict[s
         ({"method": "pgbackrest"}, "needs stanza"),
         ({"method": "directory"}, "needs directory"),
         ({"method": "directory", "directory": "wal"}, "expected an absolute path"),
-        ({"method": "receive", "slot": "My-Slot"}, "no name of a slot"),
+        ({"method": "receive", "slots": ["My-Slot"]}, "no name of a slot"),
         ({"method": "command", "command": "cp %p /a/%f"}, "this archive_command loses WAL: cp: it overwrites"),
         ({"method": "command", "command": "a %p\nb"}, "more than one line"),
         ({"method": "native", "command": "a %p"}, "command is for method: command"),
