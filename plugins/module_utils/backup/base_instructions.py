@@ -270,7 +270,7 @@ checked() { # volume
 unpack() { # directory, volumes...
     empty "$1"
     target=$1; shift
-    opened "$@" | tar -x -f - -C "$target" || fail "$1 cannot be unpacked into $target"
+    opened "$@" | tar -x -f - -C "$target" || { checked "$1"; fail "$1 cannot be unpacked into $target"; }
     checked "$1"
 }
 @COMBINE@"""

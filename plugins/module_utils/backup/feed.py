@@ -49,7 +49,7 @@ class Feed:
         self._current_bytes = 0
         self._largest_bytes = 0
         self._progress = time.monotonic()
-        self._idle = threading.Event()
+        self._idle = False
         self._thread = threading.Thread(target=self._work, name=f"feed {repository.name}", daemon=True)
         self._thread.start()
 
@@ -134,15 +134,15 @@ class Feed:
                 self._watch()
 
     def _watch(self) -> None:
-        if time.monotonic() - self._progress > self._deadline and not self._idle.is_set() and self.fault is None:
+        if time.monotonic() - self._progress > self._deadline and not self._idle and self.fault is None:
             self.fault = stalled(self.repository, "taking bytes", self._deadline)
 
     def _work(self) -> None:
         while True:
-            self._idle.set()
+            self._idle = True
             action = self._queue.get()
             self._progress = time.monotonic()
-            self._idle.clear()
+            self._idle = False
             if action is _stop:
                 return
             if self.fault is None:

@@ -191,7 +191,9 @@ done
 
 echo '3 restoring'
 database=$(pg_restore --list "$into/@ARCHIVE@" | sed -n 's/^;  *dbname: //p') || fail 'the dump cannot be read'
-pg_restore --create --exit-on-error --jobs="$jobs" ${owner:+"$owner"} --dbname="${PGDATABASE:-postgres}" "$into/@ARCHIVE@" ||
+# No commit is waited for alone: after a crash of the server one would begin anew. The statistics come after, and are waited for.
+PGOPTIONS="${PGOPTIONS:+$PGOPTIONS }-c synchronous_commit=off" \
+    pg_restore --create --exit-on-error --jobs="$jobs" ${owner:+"$owner"} --dbname="${PGDATABASE:-postgres}" "$into/@ARCHIVE@" ||
     fail 'the restore stopped: the message above names the statement (missing roles: create them, or use --no-owner)'
 
 echo '4 statistics'

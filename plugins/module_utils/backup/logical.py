@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime as dt
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
@@ -25,8 +27,8 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.described
     signed_manifest,
     store_evidence,
 )
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.dump import Outrun, dump
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.formats import AUTO, CUSTOM, DIRECTORY, choose_format
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.dump import Dumped, Outrun, dump
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.formats import AUTO, CUSTOM, DIRECTORY, Choice, choose_format
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.guards import Figures, Judgement, history_of, judge, keep_or_raise
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.instructions import logical_instructions
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import DATABASE, LogicalJob
@@ -39,7 +41,12 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.documen
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.extensions import configuration_queries, count_subscriptions
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.advisory import advisory_lock
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import database_errors, open_connection, server_facts
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import (
+    ServerFacts,
+    database_errors,
+    open_connection,
+    server_facts,
+)
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.pooler import refuse_pooler
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDump
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import exported_snapshot
@@ -92,82 +99,138 @@ def back_up(job: LogicalJob, repositories: Sequence[Repository], progress: Calla
 
 
 def _back_up_once(job: LogicalJob, repositories: Sequence[Repository], progress: Callable[[str], None]) -> LogicalBackup:
-    started, clock = now(), time.monotonic()
-    ref = layout.BackupRef(job.system, DATABASE, job.name, layout.new_backup_id(started))
-    application_name = f"lifeboat {ref.backup_id}"
+    clock = time.monotonic()
     with contextlib.ExitStack() as stack:
-        connection = stack.enter_context(open_connection(job.login, application_name=application_name))
-        refuse_pooler(connection, job.login)
-        facts = server_facts(connection)
-        pg_dump = PgDump(facts.major, job.bin_dir, job.inside)
-        stack.enter_context(advisory_lock(connection, job.system, DATABASE, job.name))
-        end_leftovers(job)
-        choice = choose_format(job, connection, pg_dump)
-        lacking = list(_lacking(job, connection, pg_dump))
-        stage = None
-        if choice.format == DIRECTORY:
-            place = job.staging_dir or default_staging_dir()
-            stage = stack.enter_context(staging(place, ref.backup_id, functools.partial(_end_sessions, connection)))
-        collector = Collector(
-            connection,
-            queries={**configuration_queries(connection), **job.queries},
-            checks=job.checks,
-            lock_timeout_seconds=job.lock_timeout_seconds,
-            digests=job.digests,
-        )
-        writer = stack.enter_context(BackupWriter(ref, repositories, job.stall_timeout_seconds, job.volume_bytes, progress))
-        budget = Budget(job.snapshot_budget_seconds, job.xmin_age_limit)
-        with exported_snapshot(connection, lock_timeout_seconds=job.lock_timeout_seconds) as snapshot:
-            progress(f"snapshot of {len(snapshot.tables)} tables at {format_moment(snapshot.moment)}")
-            with watched(job.login, snapshot, budget, progress) as watch, collector.beside(snapshot, watch.lost) as counting:
-                dumped = dump(job, pg_dump, snapshot, writer, application_name, stage, watch)
-                progress(f"dumped {dumped.plain_bytes} bytes")
-                counting.finish(job.evidence_budget_seconds, hurried=lambda: bool(watch.over))
-        watch.end(connection)
-        evidence = collector.evidence(counting, dumped.plain_bytes)
-        figures = Figures(dumped.plain_bytes, len({*evidence.objects, *evidence.unstable}), len(evidence.tables))
-        judgement = _judge(job, repositories, figures)
+        begun = _begin(stack, job, repositories, progress)
+        taken = _take(begun, progress)
+        judgement = _judge(job, repositories, taken.figures)
         guarded = keep_or_raise(judgement, job.accept_deviation, f"{job.system}, database {job.name!r}")
         progress(f"size and objects are {judgement.words}")
-        dumped.send()
-        store_evidence(job, writer, evidence.to_bytes())
-        notes = [*job.sealer.notes, *pg_dump.warnings, *filter(None, (choice.note, dumped.note)), *lacking, *guarded, *watch.notes]
-        if snapshot.standby is not None:
-            notes.append(snapshot.standby.note)
-        notes += notes_on_signing(job)
-
-        costs = {"snapshot_seconds": round(watch.seconds, 3), "evidence_seconds": round(counting.seconds, 3)}
-        if job.digests is not None:
-            costs["digest_seconds"] = round(counting.digest_seconds, 3)
-
-        def manifest(artifacts: Sequence[Artifact], problems: Mapping[str, str]) -> Manifest:
-            return signed_manifest(
-                job,
-                ref,
-                facts,
-                started_at=started,
-                snapshot_at=snapshot.moment,
-                client_version=pg_dump.version,
-                database_bytes=evidence.database_bytes,
-                plain_bytes=dumped.plain_bytes,
-                artifacts=tuple(artifacts),
-                repositories=dict(problems),
-                notes=tuple(notes),
-                format=dumped.format,
-                object_count=figures.object_count,
-                costs=costs,
-                digested="" if evidence.digests is None else evidence.digests.whole_part,
-            )
-
-        def instructions(artifacts: Sequence[Artifact]) -> Mapping[str, bytes]:
-            return logical_instructions(ref, artifacts, facts.version, format_moment(snapshot.moment), job.sealer.method)
-
-        document = writer.commit(instructions, manifest)
+        taken.dumped.send()
+        store_evidence(job, begun.writer, taken.evidence.to_bytes())
+        notes = [*job.sealer.notes, *begun.pg_dump.warnings, *filter(None, (begun.choice.note, taken.dumped.note)), *begun.lacking]
+        notes += [*guarded, *taken.notes, *notes_on_signing(job)]
+        manifest = _commit(begun, taken, notes)
         # What evidence is missing tells about the data, so it is said here and not in the manifest.
-        said, seconds = [*notes, *evidence.notes], time.monotonic() - clock
-        backup = LogicalBackup(document, evidence, writer.deliveries, seconds, said, judgement.words, watch.transactions)
-    require_complete(ref, backup.deliveries, "", result_of(backup))
+        said, seconds = [*notes, *taken.evidence.notes], time.monotonic() - clock
+        backup = LogicalBackup(manifest, taken.evidence, begun.writer.deliveries, seconds, said, judgement.words, taken.transactions)
+    require_complete(begun.ref, backup.deliveries, "", result_of(backup))
     return backup
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A run that holds its locks and knows what it will do; nothing was read of the data yet."""
+
+    job: LogicalJob
+    ref: layout.BackupRef
+    started_at: dt.datetime
+    connection: Connection[Any]
+    server: ServerFacts
+    pg_dump: PgDump
+    choice: Choice
+    stage: Path | None
+    lacking: Sequence[str]
+    collector: Collector
+    writer: BackupWriter
+
+    @property
+    def application_name(self) -> str:
+        return f"lifeboat {self.ref.backup_id}"
+
+
+def _begin(stack: contextlib.ExitStack, job: LogicalJob, repositories: Sequence[Repository], progress: Callable[[str], None]) -> _Begun:
+    """Log in, keep other runs out, find the programs, choose the format. Until `stack` ends."""
+    started_at = now()
+    ref = layout.BackupRef(job.system, DATABASE, job.name, layout.new_backup_id(started_at))
+    connection = stack.enter_context(open_connection(job.login, application_name=f"lifeboat {ref.backup_id}"))
+    refuse_pooler(connection, job.login)
+    server = server_facts(connection)
+    pg_dump = PgDump(server.major, job.bin_dir, job.inside)
+    stack.enter_context(advisory_lock(connection, job.system, DATABASE, job.name))
+    end_leftovers(job)
+    choice = choose_format(job, connection, pg_dump)
+    lacking = list(_lacking(job, connection, pg_dump))
+    stage = None
+    if choice.format == DIRECTORY:
+        place = job.staging_dir or default_staging_dir()
+        stage = stack.enter_context(staging(place, ref.backup_id, functools.partial(_end_sessions, connection)))
+    collector = Collector(
+        connection,
+        queries={**configuration_queries(connection), **job.queries},
+        checks=job.checks,
+        lock_timeout_seconds=job.lock_timeout_seconds,
+        digests=job.digests,
+    )
+    writer = stack.enter_context(BackupWriter(ref, repositories, job.stall_timeout_seconds, job.volume_bytes, progress))
+    return _Begun(job, ref, started_at, connection, server, pg_dump, choice, stage, lacking, collector, writer)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What came out of one snapshot, which is held no longer: the dump, facts about production beside it, and what that cost."""
+
+    moment: dt.datetime
+    dumped: Dumped
+    evidence: Evidence
+    figures: Figures
+    costs: Mapping[str, float]
+    transactions: int
+    notes: Sequence[str]
+
+
+def _take(begun: _Begun, progress: Callable[[str], None]) -> _Taken:
+    job, connection = begun.job, begun.connection
+    budget = Budget(job.snapshot_budget_seconds, job.xmin_age_limit)
+    with exported_snapshot(connection, lock_timeout_seconds=job.lock_timeout_seconds) as snapshot:
+        progress(f"snapshot of {len(snapshot.tables)} tables at {format_moment(snapshot.moment)}")
+        with watched(job.login, snapshot, budget, progress) as watch, begun.collector.beside(snapshot, watch.lost) as counting:
+            dumped = dump(job, begun.pg_dump, snapshot, begun.writer, begun.application_name, begun.stage, watch)
+            progress(f"dumped {dumped.plain_bytes} bytes")
+            counting.finish(job.evidence_budget_seconds, hurried=lambda: bool(watch.over))
+    watch.end(connection)
+    evidence = begun.collector.evidence(counting, dumped.plain_bytes)
+    costs = {"snapshot_seconds": round(watch.seconds, 3), "evidence_seconds": round(counting.seconds, 3)}
+    if job.digests is not None:
+        costs["digest_seconds"] = round(counting.digest_seconds, 3)
+    return _Taken(
+        moment=snapshot.moment,
+        dumped=dumped,
+        evidence=evidence,
+        figures=Figures(dumped.plain_bytes, len({*evidence.objects, *evidence.unstable}), len(evidence.tables)),
+        costs=costs,
+        transactions=watch.transactions,
+        notes=[*watch.notes, *([] if snapshot.standby is None else [snapshot.standby.note])],
+    )
+
+
+def _commit(begun: _Begun, taken: _Taken, notes: Sequence[str]) -> Manifest:
+    """How to restore it, and last of all the manifest: from then on there is a backup."""
+    job, evidence = begun.job, taken.evidence
+
+    def manifest(artifacts: Sequence[Artifact], problems: Mapping[str, str]) -> Manifest:
+        return signed_manifest(
+            job,
+            begun.ref,
+            begun.server,
+            started_at=begun.started_at,
+            snapshot_at=taken.moment,
+            client_version=begun.pg_dump.version,
+            database_bytes=evidence.database_bytes,
+            plain_bytes=taken.dumped.plain_bytes,
+            artifacts=tuple(artifacts),
+            repositories=dict(problems),
+            notes=tuple(notes),
+            format=taken.dumped.format,
+            object_count=taken.figures.object_count,
+            costs=taken.costs,
+            digested="" if evidence.digests is None else evidence.digests.whole_part,
+        )
+
+    def instructions(artifacts: Sequence[Artifact]) -> Mapping[str, bytes]:
+        return logical_instructions(begun.ref, artifacts, begun.server.version, format_moment(taken.moment), job.sealer.method)
+
+    return begun.writer.commit(instructions, manifest)
 
 
 def _judge(job: LogicalJob, repositories: Sequence[Repository], figures: Figures) -> Judgement:

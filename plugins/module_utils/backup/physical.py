@@ -113,7 +113,7 @@ def _back_up_once(
         manifest_file: BinaryIO = stack.enter_context(tempfile.TemporaryFile(dir=folder))
         writer = stack.enter_context(BackupWriter(ref, repositories, job.stall_timeout_seconds, job.volume_bytes, progress))
         progress(f"{'incremental' if parent else 'full'} base backup of the server at {job.login.place}")
-        with ArchiverWatch(connection, application_name, job.wal_timeout_seconds) as watch:
+        with ArchiverWatch(connection, ref.backup_id, job.wal_timeout_seconds) as watch:
             built_on = None if parent is None else parent.file
             taken = take(job, program, writer, watch, application_name, manifest_file, built_on, stage)
         streamed = time.monotonic()

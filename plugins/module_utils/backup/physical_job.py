@@ -65,11 +65,16 @@ class PhysicalJob(Job):
         rate = options.size_bytes(given, "max_rate", _WHERE, None, minimum=_LEAST_RATE)
         if rate is not None and rate > _MOST_RATE:
             raise ConfigurationError("max_rate is above 1 GiB a second, which is the server's own most", _WHERE, "Leave it out.")
+        wal = options.choice(given, "wal", _WHERE, (ARCHIVED, INCLUDED), ARCHIVED)
+        if wal == ARCHIVED and all(terms_of(name, spec).optional for name, spec in common["repositories"].items()):
+            raise ConfigurationError(
+                "every repository is optional, so no archive has to hold the log", "repositories", "Let one of them be required."
+            )
         return cls(
             **common,
             mode=mode,
             full_after_seconds=options.duration_seconds(given, "full_after", _WHERE, cls.full_after_seconds),
-            wal=options.choice(given, "wal", _WHERE, (ARCHIVED, INCLUDED), ARCHIVED),
+            wal=wal,
             wal_timeout_seconds=options.duration_seconds(given, "wal_timeout", _WHERE, cls.wal_timeout_seconds, minimum=1),
             max_rate_bytes=rate,
             checkpoint=options.choice(given, "checkpoint", _WHERE, ("fast", "spread"), "fast"),

@@ -29,7 +29,7 @@ _NEXT_STEP = "Nothing was committed. Mend archiving (wal_archive_info shows wher
 
 _PHASE = (
     "SELECT p.phase FROM pg_catalog.pg_stat_progress_basebackup p JOIN pg_catalog.pg_stat_activity a USING (pid)"
-    " WHERE a.application_name = %s"
+    " WHERE pg_catalog.strpos(a.application_name, %s) > 0"
 )
 _ARCHIVER = (
     "SELECT last_archived_wal, last_failed_wal, failed_count, last_failed_time > coalesce(last_archived_time, '-infinity'),"
@@ -134,11 +134,11 @@ class ArchiverWatch(AbstractContextManager["ArchiverWatch"]):
     `over` says why, "" when it did not. `waiting` tells whether the server's files were all sent and only its log was to come.
     """
 
-    def __init__(self, connection: Connection[Any], application_name: str, limit_seconds: float) -> None:
+    def __init__(self, connection: Connection[Any], backup_id: str, limit_seconds: float) -> None:
         self.over = ""
         self.waiting = False
         self._connection = connection
-        self._application_name = application_name
+        self._backup_id = backup_id
         self._limit = limit_seconds
         self._stop: Callable[[], None] = lambda: None
         self._done = Event()
@@ -159,7 +159,7 @@ class ArchiverWatch(AbstractContextManager["ArchiverWatch"]):
         since = None
         while not self._done.wait(min(1.0, self._limit / 4)):
             try:
-                row = self._connection.execute(_PHASE, (self._application_name,)).fetchone()
+                row = self._connection.execute(_PHASE, (self._backup_id,)).fetchone()
             except psycopg().Error:
                 return  # the server is gone, which the stream itself will say
             if row is None or row[0] != "waiting for wal archiving to finish":

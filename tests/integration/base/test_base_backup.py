@@ -147,6 +147,7 @@ def test_a_size_that_deviates_is_not_kept_unless_it_is_accepted(production18: Pr
         ({"state_dir": "relative"}, "state_dir: expected an absolute path"),
         ({"mode": "incremental", "exec": {"type": "docker", "container": "db"}}, "mode incremental needs pg_basebackup on this host"),
         ({"repositories": {}}, "repositories is empty"),
+        ({"repositories": {"attic": {"type": "posix", "path": "/nowhere", "optional": True}}}, "every repository is optional"),
         ({"wal": "none"}, "wal: unknown value 'none'"),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.physical_run import run
 from support.bases import Production, base_of, started
 from support.clusters import account, identity, private_directory
-from support.logical import folder_of
+from support.logical import folder_of, posix
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def call(production: Production, folder: Path, *words: str) -> subprocess.Comple
 def test_a_chain_and_its_log_come_back_to_the_newest_row(production: Production, desk: Path) -> None:
     server = production.server
     server.execute("CREATE TABLE paid AS SELECT generate_series(1, 1000) AS id")
-    full = run(production.given())
+    full = run(production.given(volume_size="1MiB"))
     server.execute("INSERT INTO paid SELECT generate_series(1, 200)")
     last = run(production.given(mode="incremental"))
     server.execute("INSERT INTO paid SELECT generate_series(1, 30)")
@@ -63,6 +63,27 @@ def test_a_chain_and_its_log_come_back_to_the_newest_row(production: Production,
     with started(desk / "data", server, {"restore_command": command, "recovery_target_action": "promote"}) as session:
         assert session.execute("SELECT count(*) FROM paid").fetchone() == (1230,)
     server.execute("DROP TABLE paid")
+
+
+def test_the_script_opens_what_was_sealed_with_a_passphrase_or_not_at_all(production18: Production, desk: Path, tmp_path: Path) -> None:
+    passphrase = desk / "passphrase"
+    passphrase.write_text("correct horse battery staple\n")
+    passphrase.chmod(0o600)
+    for method, key in (("gpg-symmetric", ["--passphrase-file", str(passphrase)]), ("none", [])):
+        place = posix(tmp_path / method)
+        encryption = {"method": method, **({"passphrase_file": str(passphrase)} if key else {})}
+        result = run(production18.given(repositories={"here": place}, encryption=encryption, wal="included", volume_size="1MiB"))
+        folder = desk / f"of-{method}"
+        shutil.copytree(folder_of(tmp_path / method, base_of(place, result["backup_id"])), folder)
+        hand_over(folder, passphrase)
+        done = call(production18, folder, "restore.sh", *key, "--into", str(desk / method))
+        assert done.returncode == 0, done.stderr
+        assert (desk / method / "backup_label").exists()
+        if key:
+            passphrase.write_text("wrong\n")
+            wrong = call(production18, folder, "restore.sh", *key, "--into", str(desk / "other"))
+            assert wrong.returncode != 0
+            assert "cannot be opened" in wrong.stderr
 
 
 def test_the_script_refuses_what_is_damaged_or_in_the_way(production18: Production, desk: Path) -> None:
