@@ -187,4 +187,5 @@ def _check_restore(command: str, method: str) -> None:
         if method in ("", "spool", "command"):
             raise ConfigurationError("restore_command: auto has no method that brings one", _WHERE, "Write the command.")
     elif "%f" not in command or "%p" not in command:
-        raise ConfigurationError("restore_command has to name %f, the file that is wanted, and %p, where to put it", "restore_command")
+        what = "restore_command has to name %f, the file that is wanted, and %p, where to put it"
+        raise ConfigurationError(what, "restore_command")

@@ -101,8 +101,12 @@ def _judge(simples: Sequence[Simple], text: str) -> str:
     masked = _masked(simples, "pipefail" in text)
     if masked:
         return masked
+    early = _early(simples)
+    if early:
+        return early
     for simple in everything:
-        reason = _program_reason(simple, everything)
+        # What does not name the segment does something else: it pings, it writes a log.
+        reason = _program_reason(simple, everything) if _names_segment(simple) else ""
         if reason:
             return f"{simple.program}: {reason}" if simple.words else reason
     if "%p" not in text and not ("%f" in text and any(simple.program in TOOLS for simple in everything)):
@@ -145,12 +149,38 @@ def _masked(simples: Sequence[Simple], pipefail: bool) -> str:
     return ""
 
 
+def _early(simples: Sequence[Simple]) -> str:
+    """Whether there is a way to 0 that passes by the archiving."""
+    compared = False
+    for index, simple in enumerate(simples):
+        within = _early(simple.inner)
+        if within:
+            return within
+        compared = compared or simple.program in ("cmp", "diff", "sha256sum", "sha1sum", "md5sum", "shasum")
+        later = any(_reads_segment(other) for other in simples[index + 1 :])
+        if simple.program == "exit" and _ends_well(simple) and later and not compared:
+            return "on one of its ways it ends with 0 before the segment is archived"
+        if simple.keyword == "!" and _reads_segment(simple) and not _tests(simple):
+            return "the `!` turns a failure into success"
+        if simple.keyword == "then" and _reads_segment(simple) and not any(other.keyword in ("else", "elif") for other in simples):
+            return "when the condition of its `if` does not hold it ends with 0, and has archived nothing"
+    return ""
+
+
+def _tests(simple: Simple) -> bool:
+    return simple.program in ("test", "[", "cmp", "diff")
+
+
 def _ends_well(simple: Simple) -> bool:
     return simple.program in _NO_OPERATION or (simple.program == "exit" and simple.arguments[:1] in ([], ["0"]))
 
 
 def _reads_segment(simple: Simple) -> bool:
     return any("%p" in word for word in simple.words)
+
+
+def _names_segment(simple: Simple) -> bool:
+    return any("%p" in word or "%f" in word for word in (*simple.words, *simple.written, *simple.appended))
 
 
 def _reads_all(simple: Simple) -> bool:
