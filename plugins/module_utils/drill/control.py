@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import re
 import subprocess
@@ -40,11 +41,13 @@ class PgControlData(Program):
 
 @dataclass(frozen=True)
 class ControlData:
-    """`at_least` are settings that must not be lower than here; `checksums` says whether pages carry them."""
+    """`at_least` are settings that must not be lower than here; `checksums` says whether pages carry them. `checkpoint_at` is by
+    production's own clock, to the second: the base backup ended after it."""
 
     system_identifier: str
     checksums: bool
     segment_bytes: int
+    checkpoint_at: dt.datetime
     at_least: dict[str, int]
 
 
@@ -53,7 +56,7 @@ def read_control(target: Target, program: PgControlData, data: Path) -> ControlD
     # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's
     ended = subprocess.run(
         target.confinement.command([str(program.path), "-D", str(data)], [], [data]),
-        env=target.environment,
+        env={**target.environment, "TZ": "UTC"},
         cwd="/",
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -68,6 +71,7 @@ def read_control(target: Target, program: PgControlData, data: Path) -> ControlD
             found["Database system identifier"],
             found["Data page checksum version"] != "0",
             int(found["Bytes per WAL segment"]),
+            dt.datetime.strptime(found["Time of latest checkpoint"], "%a %b %d %H:%M:%S %Y").replace(tzinfo=dt.timezone.utc),
             {setting: int(found[name]) for name, setting in _AT_LEAST.items()},
         )
     except (KeyError, ValueError):

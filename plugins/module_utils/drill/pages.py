@@ -7,6 +7,7 @@ A base backup carries production's own pages, damage included; a dump would have
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, cast
 
@@ -57,11 +58,11 @@ def amcheck(target: Target, program: PgAmcheck, jobs: int) -> CheckResult:
     return CheckResult("pg_amcheck", UNVERIFIED, expected, f"pg_amcheck ended with exit status {code}", said)
 
 
-def data_checksums(target: Target, program: PgChecksums) -> CheckResult:
-    """Shut the server down, since the files have to be whole, and look at every page."""
+def data_checksums(target: Target, program: PgChecksums, paths: Sequence[Path]) -> CheckResult:
+    """Shut the server down, since the files have to be whole, and look at every page. `paths` are where they lie."""
     cluster = target.running
     cluster.stop_cleanly(_STOP_SECONDS)
-    code, lines = _run(target, program.argv(str(cluster.data)), [cluster.data])
+    code, lines = _run(target, program.argv(str(cluster.data)), list(paths))
     expected = "every page has its checksum"
     counted = next((line.strip() for line in lines if line.startswith("Blocks scanned")), "")
     bad = [line for line in lines if "checksum verification failed" in line]

@@ -8,6 +8,7 @@ import dataclasses
 import datetime as dt
 import functools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import PASSED, Check, CheckResult
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.runner import run_checks
@@ -53,6 +54,7 @@ class PitrStory(Frame):
         self._told = PointInTime(str(plan.target))
         self._progress = progress
         self._checksums = False
+        self._files: tuple[Path, ...] = ()
         self._chosen: Found
 
     @property
@@ -158,7 +160,7 @@ class PitrStory(Frame):
         check_label(data, wal)
         control = read_control(target, programs.controldata, data)
         self.warnings += furnish(data, account)
-        self._checksums = control.checksums
+        self._checksums, self._files = control.checksums, base.writable
         feed = target.workspace.room("feed", account)
         with Feeder(feed, chain, archive.fetch, account.gid) as feeder:
             recovering = Recovering(target, self.plan, chain, feeder, control, Lsn.parse(wal.stop_lsn), base.writable, self._progress)
@@ -189,7 +191,7 @@ class PitrStory(Frame):
         if programs.amcheck is not None:
             self._take([amcheck(target, programs.amcheck, plan.worker_count)])
         if programs.checksums is not None and self._checksums:
-            self._take([data_checksums(target, programs.checksums)])
+            self._take([data_checksums(target, programs.checksums, self._files)])
         elif programs.checksums is not None:
             self.warnings.append("production's cluster has no data checksums: damage of a page is only found where amcheck looks")
 

@@ -19,7 +19,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.feeder imp
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.recovery import Recovered, Recovery, recovery_settings
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.target import Target
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DatabaseError, IntegrityError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DatabaseError, IntegrityError, RestoreError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.cluster import Cluster
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import clean_line
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import Lsn
@@ -62,6 +62,13 @@ class Recovering:
         self._writable, self._progress = list(writable), progress
         if control.segment_bytes != chain.segment_bytes:
             raise IntegrityError(f"the base's segments have {control.segment_bytes} bytes, its manifest says {chain.segment_bytes}")
+        moment = plan.target.moment
+        if moment is not None and moment < control.checkpoint_at:
+            began = control.checkpoint_at.isoformat(sep=" ")
+            raise RestoreError(
+                f"the target ({plan.target}) lies before the base backup, whose checkpoint was at {began}",
+                next_step="PostgreSQL would come up at the end of the base, and call that a success. Choose an older base backup.",
+            )
         # Those that were proven with, so that what holds there holds here.
         throwaway = {name: value for name, value in target.running.settings.items() if name != "max_wal_senders"}
         major = target.running.major
