@@ -49,10 +49,13 @@ class SpoolingServer(Server):
         self._segment_megabytes = segment_megabytes
         super().__init__(major, {"archive_mode": "on", "archive_command": spool_command(str(self.spool)), **(settings or {})})
 
-    def start(self) -> None:
+    def start(self, wait: bool = True) -> None:
         if self.process is None and self._segment_megabytes != 16:
             resize(self, self._segment_megabytes)
-        super().start()
+        super().start(wait)
+
+    def __enter__(self) -> SpoolingServer:
+        return self
 
 
 def resize(server: Server, segment_megabytes: int) -> None:

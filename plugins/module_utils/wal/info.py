@@ -157,7 +157,7 @@ def _bases(place: str, backups: Iterable[Backup], segment_bytes: int) -> list[Ba
             continue
         first, last = (WalName.parse(name).number(segment_bytes) for name in (wal.first, wal.last))
         start, stop = Lsn.parse(wal.start_lsn), Lsn.parse(wal.stop_lsn)
-        bases.append(Base(backup.ref.backup_id, backup.manifest.snapshot_at, wal.timeline, start, stop, first, last))
+        bases.append(Base(backup.ref.backup_id, backup.manifest.snapshot_at, wal.timeline, start, stop, first, last, wal.included))
     return sorted(bases, key=lambda base: base.moment)
 
 

@@ -21,7 +21,10 @@ __all__ = ["Base", "Line", "Reach", "lines", "reach", "windows"]
 
 @dataclass(frozen=True)
 class Base:
-    """A base backup, as its manifest tells: restorable at `moment` with the log up to `stop`, from segment `first` to `last`."""
+    """A base backup, as its manifest tells: restorable at `moment` with the log up to `stop`, from segment `first` to `last`.
+
+    With `included` it brings that log along, and needs the archive from `last` on only to get further.
+    """
 
     backup_id: str
     moment: dt.datetime
@@ -30,6 +33,7 @@ class Base:
     stop: Lsn
     first: int
     last: int
+    included: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,8 @@ def reach(base: Base, found: Survey, known: Mapping[int, Line]) -> Reach:
     end = found.end_of(last) if last is not None else base.stop
     end = max(end, base.stop, way.begins_at or Lsn(0))
     try:
-        parts = needed(way.steps, timeline, base.timeline, base.start, end, found.segment_bytes)
+        begin = Lsn(base.last * found.segment_bytes) if base.included else base.start
+        parts = needed(way.steps, timeline, base.timeline, begin, end, found.segment_bytes)
     except IntegrityError as error:  # a history that contradicts the backup
         return Reach(base, timeline, False, problem=str(error))
     holes: list[Range] = []
@@ -125,7 +130,7 @@ def reach(base: Base, found: Survey, known: Mapping[int, Line]) -> Reach:
                 end_timeline, end_number, stored = _end(found, number, hole.first - 1)
         if not hole_count:
             end_timeline, end_number, stored = _end(found, number, final)
-    whole = end_number is not None and end_number >= base.last
+    whole = base.included or (end_number is not None and end_number >= base.last)
     return Reach(base, timeline, whole, end_timeline, end_number, stored, tuple(holes), hole_count, missing)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.physical_run import run as back_up_base
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, DatabaseError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest, WalRange
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
@@ -28,6 +29,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.push import 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.ship import Shipper, the_only_one
 from ansible_collections.lifeboat.postgres.plugins.modules import wal_archive_info
 from support.backups import manifest_for, new_ref
+from support.bases import produced
 from support.leaks import eventually
 from support.logical import Identity, new_identity, posix
 from support.modules import run_module
@@ -95,8 +97,8 @@ def archive(server: SpoolingServer, tmp_path: Path) -> Iterator[Archive]:
     """A server whose log begins anew for each test: what was archived for another test is not missing here."""
     for name in os.listdir(server.data / "pg_wal/archive_status"):
         (server.data / "pg_wal/archive_status" / name).unlink()
-    for name in server.spool.glob("0*"):
-        name.unlink()
+    for path in server.spool.glob("0*"):
+        path.unlink()
     yield Archive(server, tmp_path)
 
 
@@ -305,3 +307,21 @@ def test_a_long_archive_costs_one_request_per_page_of_its_listing(rclone_bucket:
     operations = proxy.operations()
     assert operations.count("ListObjectsV2") == 5 + 1, "five pages of names, and the manifests"
     assert len(operations) <= 6 + 2, f"and the manifest and whose it is: {operations}"
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_beside_a_real_base_backup_and_our_own_push(major: int, tmp_path: Path) -> None:
+    with produced(major, tmp_path) as production:
+        result = back_up_base(production.given())
+        names = [production.server.switch() for _time in range(2)]
+        production.server.wait_archived(names[-1])
+        given = {
+            "system": "shop", "repositories": {"here": production.spec}, "cache_dir": "",
+            "login_unix_socket": str(production.server.socket_dir), "login_port": production.server.port,
+        }  # fmt: skip
+        (found,) = archive_info(given)["archives"].values()
+        assert (found["problems"], found["conflict_count"], found["foreign_count"]) == ([], 0, 0)
+        (base,) = found["base_backups"]
+        assert (base["backup_id"], base["restorable"], base["gap_count"]) == (result["backup_id"], True, 0)
+        assert (found["window"]["from_backup"], found["window"]["last_segment"]) == (result["backup_id"], names[-1])
+        assert (found["lag"]["segments"], found["lag"]["seconds_are"]) == (0, "exact")

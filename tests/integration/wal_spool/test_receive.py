@@ -31,10 +31,10 @@ MIB = 1024 * 1024
 class Small(Server):
     """A server with segments of 1 MiB, no archive_mode, and only as much WAL kept as slots ask for."""
 
-    def start(self) -> None:
+    def start(self, wait: bool = True) -> None:
         if self.process is None:
             resize(self, 1)
-        super().start()
+        super().start(wait)
 
 
 class Receiving:

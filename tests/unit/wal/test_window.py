@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -82,6 +83,16 @@ def test_a_base_backup_whose_own_log_is_not_whole_opens_no_window() -> None:
     (lost,) = reached(found, a_base(1, 2))
     assert (lost.whole, lost.end) == (False, None)
     assert spans(found, a_base(3, 5), a_base(1, 2)) == []
+
+
+def test_a_base_backup_that_brings_its_log_along_needs_the_archive_only_to_get_further() -> None:
+    base = dataclasses.replace(a_base(3, 5), included=True)
+    (alone,) = reached(archive({}), base)
+    assert (alone.whole, alone.end, alone.missing_segments) == (True, None, 1)
+    found = archive({1: range(5, 9)})
+    (one,) = reached(found, base)
+    assert (one.whole, one.end, one.hole_count) == (True, 8, 0)
+    assert spans(found, base)[0]["current"] is True
 
 
 def test_nothing_after_the_base_backup_is_a_window_too() -> None:
