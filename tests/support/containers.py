@@ -29,6 +29,7 @@ IMAGE = "localhost/lifeboat-reach:test"
 CONTAINERS_CONF = Path(__file__).resolve().parents[2] / "molecule" / "hosts" / "containers.conf"
 PROGRAMS = (
     "sh", "bash", "perl", "cat", "sleep", "rm", "mkdir", "chown", "env", "id", "setpriv", "locale",
+    "cp", "cmp", "ln", "sync",  # what a spool's archive_command runs
 )  # fmt: skip
 START = """#!/bin/sh
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:BIN
