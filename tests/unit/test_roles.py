@@ -17,6 +17,9 @@ import yaml
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (CHECKOUT / "roles").iterdir())
 
+MODULES = "ansible_collections.lifeboat.postgres.plugins.modules"
+FRAGMENTS = "ansible_collections.lifeboat.postgres.plugins.doc_fragments"
+
 TYPES: Mapping[str, type] = {"str": str, "path": str, "int": int, "bool": bool, "list": list, "dict": dict}
 
 
@@ -64,6 +67,36 @@ def test_tasks_use_every_option_and_no_other_variable_of_the_collection(role: st
     assert used - {"lifeboat_drills"} <= set(options_of(role))
     unused = set(options_of(role)) - used
     assert unused <= {"lifeboat_objective"}, "an option that nothing reads"
+
+
+LEFT_TO_THE_MODULE = {
+    # A database of several is called by its own name, and brings its queries with it.
+    "pg_logical_backup": {"name", "login_db", "evidence_queries"},
+    # Reaping is no drill; a recovery to a moment is of a whole server, not of one database after the other.
+    "restore_drill": {"reap", "mode", "target", "markers", "database", "superuser", "data_checksums", "amcheck"},
+}
+
+
+@pytest.mark.parametrize(("role", "module"), [("backup", "pg_logical_backup"), ("drill", "restore_drill")])
+def test_every_option_of_a_module_can_be_said_through_its_role(role: str, module: str) -> None:
+    documented = yaml.safe_load(importlib.import_module(f"{MODULES}.{module}").DOCUMENTATION)
+    options = set(documented["options"])
+    for fragment in documented["extends_documentation_fragment"]:
+        found = importlib.import_module(f"{FRAGMENTS}.{fragment.rpartition('.')[2]}").ModuleDocFragment.DOCUMENTATION
+        options |= set(yaml.safe_load(found).get("options", {}))
+    said = {key for file in (CHECKOUT / "roles" / role / "tasks").glob("*.yml") for key in _said(yaml.safe_load(file.read_text()), module)}
+    assert options - said == LEFT_TO_THE_MODULE[module] - said
+
+
+def _said(node: Any, module: str) -> Iterator[str]:
+    """The options that tasks give to a module, as its defaults too."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _said(item, module)
+    elif isinstance(node, dict):
+        yield from node.get(f"lifeboat.postgres.{module}", {})
+        for item in node.values():
+            yield from _said(item, module)
 
 
 @pytest.mark.parametrize("role", ROLES)
