@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -86,6 +87,7 @@ class Bench:
         self.server = Archiving(place, server_programs())
         self.keys: Keys = make_keys(place.directory("keys"))
         self.runs = place.directory("runs", 0o711)
+        self._prefixes: dict[str, str] = {}
         self.missing: list[str] = []
         self.bars: list[Bar] = []
         self.results: dict[str, dict[str, Figures]] = {}
@@ -140,7 +142,7 @@ class Bench:
 
     def _ours(self, kind: str) -> Figures:
         self._directory("ours")
-        self._empty_bucket("ours")
+        self._new_prefix("ours")
         return self._run([sys.executable, "-c", BACK_UP, str(self._job(kind))])
 
     def _ours_back(self, kind: str) -> Figures:
@@ -154,9 +156,13 @@ class Bench:
         )
 
     def _guides(self, kind: str) -> Figures:
-        self._empty_bucket("guides")
+        self._new_prefix("guides")
         remote = f":s3,provider=Rclone,env_auth=false,access_key_id={ACCESS_KEY},secret_access_key={SECRET_KEY}"
-        target = str(self._directory("guides")) if kind == "posix" else f"{remote},endpoint='{self.store.endpoint}':{BUCKET}/guides"
+        target = (
+            str(self._directory("guides"))
+            if kind == "posix"
+            else f"{remote},endpoint='{self.store.endpoint}':{BUCKET}/{self._prefixes['guides']}"
+        )
         program = str(self.server.bin_dir / "pg_basebackup")
         return self._run(["sh", "-c", GUIDES, "bench", program, rclone_program(), "" if kind == "posix" else self._ca(), target])
 
@@ -192,7 +198,7 @@ class Bench:
 
     def _job(self, kind: str) -> Path:
         s3 = {
-            "type": "s3", "endpoint": self.store.endpoint, "bucket": BUCKET, "prefix": "ours", "path_style": True,
+            "type": "s3", "endpoint": self.store.endpoint, "bucket": BUCKET, "prefix": self._prefixes["ours"], "path_style": True,
             "region": "us-east-1", "credentials_file": str(self.store.credentials_file()), "ca_file": self._ca(),
         }  # fmt: skip
         path = self.runs / f"job-{kind}.json"
@@ -224,7 +230,7 @@ class Bench:
         shutil.rmtree(home, ignore_errors=True)
         for name in ("", "repository", "spool", "lock"):
             (home / name).mkdir(mode=0o700)
-        self._empty_bucket("pgbackrest")
+        self._new_prefix("pgbackrest")
         settings = {
             "repo1-cipher-type": "aes-256-cbc", "repo1-cipher-pass": "correct-horse-battery-staple", "compress-type": "zst",
             "compress-level": str(LEVEL), "process-max": "2", "log-level-file": "off", "log-level-console": "warn",
@@ -235,9 +241,9 @@ class Bench:
         else:
             host, _colon, port = self.store.endpoint.removeprefix("https://").partition(":")
             settings |= {
-                "repo1-type": "s3", "repo1-path": "/pgbackrest", "repo1-s3-bucket": BUCKET, "repo1-s3-endpoint": host,
+                "repo1-type": "s3", "repo1-path": f"/{self._prefixes['pgbackrest']}", "repo1-s3-bucket": BUCKET, "repo1-s3-endpoint": host,
                 "repo1-storage-port": port, "repo1-s3-region": "us-east-1", "repo1-s3-uri-style": "path",
-                "repo1-s3-key": ACCESS_KEY, "repo1-s3-key-secret": SECRET_KEY, "repo1-storage-ca-file": self._ca(),
+                "repo1-s3-key": ACCESS_KEY, "repo1-s3-key-secret": SECRET_KEY, "repo1-storage-verify-tls": "n",
             }  # fmt: skip
         lines = ["[global]", *(f"{name}={value}" for name, value in settings.items())]
         lines += ["[bench]", f"pg1-path={self.server.data}", f"pg1-socket-path={self.server.sockets}", f"pg1-port={PORT}"]
@@ -270,8 +276,11 @@ class Bench:
         path.mkdir(mode=0o700)
         return path
 
-    def _empty_bucket(self, prefix: str) -> None:
-        shutil.rmtree(self.store.directory / BUCKET / prefix, ignore_errors=True)
+    def _new_prefix(self, way: str) -> None:
+        """Another folder of the bucket for each run: a store may remember for a moment what was removed behind its back."""
+        if way in self._prefixes:
+            shutil.rmtree(self.store.directory / BUCKET / self._prefixes[way], ignore_errors=True)
+        self._prefixes[way] = f"{way}-{secrets.token_hex(4)}"
 
     def _ca(self) -> str:
         assert self.store.certificates is not None
