@@ -39,10 +39,10 @@ class WalJob:
     """The WAL archive of one cluster. Durations are seconds.
 
     `repositories` are those that are written directly; of those that are `optional` a push does not wait. `sealer` is None
-    for a job that can only fetch. `jobs` files are compressed, sealed and sent at once. `prefetch` is how many segments
-    after the wanted one a fetch brings along. `run_dir` holds what need not outlive the machine's uptime. `data_dir` is the
-    server's; None stands for the working directory, which is where a server starts its commands. `alert_after_seconds` is how
-    long a file may wait before the worker calls it trouble.
+    for a job that can only fetch. `jobs` files are compressed and sealed at once; the worker sends as many more meanwhile.
+    `prefetch` is how many segments after the wanted one a fetch brings along. `run_dir` holds what need not outlive the
+    machine's uptime. `data_dir` is the server's; None stands for the working directory, which is where a server starts its
+    commands. `alert_after_seconds` is how long a file may wait before the worker calls it trouble.
     """
 
     system: str

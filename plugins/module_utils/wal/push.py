@@ -60,6 +60,8 @@ class Pusher:
     def __init__(self, job: WalJob) -> None:
         self.job = job
         self._sealer = job.sealing()
+        # What is being sent waits for a disk or a network, and leaves the processors to the next ones.
+        self._processors = threading.BoundedSemaphore(job.jobs)
         archives = [WalArchive(repository, job.system) for repository in job.open_repositories()]
         self.required = [archive for archive in archives if not job.is_optional(archive.repository.name)]
         self.optional = [archive for archive in archives if job.is_optional(archive.repository.name)]
@@ -67,9 +69,10 @@ class Pusher:
 
     def push(self, path: str | os.PathLike[str], after_reading: Callable[[], None] = lambda: None) -> PushResult:
         """Archive one file, as `push_file`. What `after_reading` raises keeps it from being sent."""
-        plain = read_wal(path)
+        with self._processors:
+            plain = read_wal(path)
         after_reading()
-        shared = _Shared(lambda: seal(plain, self._sealer, self.job.compression_level))
+        shared = _Shared(lambda: self._seal(plain))
         identity = self._identity_of(plain)
         sent = [_Sent(archive, plain, identity, shared) for archive in self.required]
         beside = [_Sent(archive, plain, identity, shared) for archive in self.optional if not self.behind.is_down(archive.repository.name)]
@@ -81,6 +84,10 @@ class Pusher:
             raise _together(plain.name.text, faults, [one.name for one in sent if one.fault is None])
         stored = {one.name: one.stored_now for one in (*sent, *beside) if one.name not in behind}
         return PushResult(plain.name.text, plain.sha256, plain.plain_bytes, stored, behind)
+
+    def _seal(self, plain: PlainWal) -> SealedWal:
+        with self._processors:
+            return seal(plain, self._sealer, self.job.compression_level)
 
     def close(self) -> None:
         for archive in (*self.required, *self.optional):

@@ -40,6 +40,9 @@ HOLD_SECONDS = 1.0
 """While a backlog is drained, an answer waits until so many files more are acknowledged, at most so long: a front that is
 started for each file would cost half as much as the file itself."""
 
+SENDING_FACTOR = 2
+"""So many files are held for each that is compressed: while one waits for the store, another has the processor."""
+
 STUCK_FACTOR = 3
 
 _REQUEST_BYTES = 16 * 1024
@@ -63,7 +66,7 @@ class Worker:
         self._looking = threading.Lock()
         self._looked_at = 0.0
         self._handlers: set[threading.Thread] = set()
-        self._shipping = Shipping(self._ship, self.job.jobs)
+        self._shipping = Shipping(self._ship, SENDING_FACTOR * self.job.jobs)
 
     def run(self, listener: socket.socket) -> None:
         """Serve until the postmaster has ended, or what this was started with has changed."""
