@@ -5,16 +5,29 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DatabaseError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, DatabaseError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import open_connection
-from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.heartbeat import beat, read_beat, restore_point_name, run_heartbeat
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.heartbeat import (
+    beat,
+    beat_from_options,
+    read_beat,
+    restore_point_name,
+    run_heartbeat,
+)
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.server import ask_server
 from support.clusters import Server
 from support.standbys import PRIMARY, Standby
 
+CLI = "ansible_collections.lifeboat.postgres.plugins.module_utils.cli"
 PAGE = Path(__file__).parents[3] / "docs" / "wal-info.md"
 
 
@@ -95,6 +108,39 @@ def test_a_restore_point_leaves_no_table_and_its_name_says_the_moment(postgres: 
         assert point in wal
 
 
-def test_a_standby_is_refused() -> None:
-    with Server(18, PRIMARY) as primary, Standby(primary) as standby, pytest.raises(DatabaseError, match="is a standby"):
-        run_heartbeat(standby.login())
+def test_a_standby_is_asked_how_far_it_is_and_takes_no_beat() -> None:
+    with Server(18, PRIMARY) as primary, Standby(primary) as standby:
+        found = ask_server(standby.login())
+        assert (found.standby, found.timeline) == (True, 1)
+        assert found.lsn <= ask_server(primary.login()).lsn
+        with pytest.raises(DatabaseError, match="is a standby"):
+            run_heartbeat(standby.login())
+
+
+def test_the_command_beats_once_by_its_job_file(postgres18: Server, tmp_path: Path) -> None:
+    with postgres18.database() as name:
+        login = {"login_unix_socket": str(postgres18.socket_dir), "login_port": postgres18.port, "login_db": name}
+        (tmp_path / "job.json").write_text(json.dumps(login))
+        argv = [sys.executable, "-m", CLI, "wal", "heartbeat", "-c", str(tmp_path / "job.json")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, cwd="/")
+        assert (done.returncode, done.stderr) == (0, "")
+        with open_connection(postgres18.login(name), application_name="test") as connection:
+            found = read_beat(connection)
+        assert found is not None
+        assert done.stdout == f"{found.moment:%Y-%m-%d %H:%M:%S.%f} UTC at {found.lsn}\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"heartbeat": {"method": "tabel"}}, "Did you mean 'table'"),
+        ({"heartbeat": {"metod": "table"}}, "unknown key 'metod'"),
+        ({"login_dbb": "shop"}, "unknown key 'login_dbb'"),
+        ({}, "login_db is required"),
+    ],
+)
+def test_wrong_options_are_answered_before_anything_runs(given: Mapping[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        beat_from_options(given)
+    assert message in str(caught.value)

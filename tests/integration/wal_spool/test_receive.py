@@ -146,6 +146,12 @@ def test_what_is_streamed_is_archived_and_only_that_is_released(server: Server, 
     found = receiving.status
     assert (found["trouble"], found["failure"], found["receiver"]["fault"]) == ("", None, "")
     receiving.comes_to(lambda: receiving.status["receiver"]["not_archived_bytes"] < MIB, "little that is not archived")
+    server.execute("ALTER SYSTEM SET synchronous_standby_names = 'lifeboat_receive'")
+    server.execute("SELECT pg_reload_conf()")
+    with server.connect() as connection:
+        receiving.comes_to(lambda: connection.execute("SELECT sync_state FROM pg_stat_replication").fetchone() == ("sync",), "synchronous")
+        connection.execute("SET synchronous_commit = on")
+        connection.execute("CREATE TABLE committed_there_too ()")
     assert receiving.kill(signal.SIGTERM) == 0
 
 
@@ -172,6 +178,21 @@ def test_what_lies_only_in_the_spool_is_counted_and_kept_by_the_server_and_survi
     receiving.has(names)
     assert gapless(receiving.numbers())
     receiving.comes_to(lambda: receiving.status["trouble"] == "", "no alarm any more")
+
+
+def test_a_slot_that_the_server_gave_up_is_said(tmp_path: Path) -> None:
+    with Small(18, {**PRIMARY, "max_wal_size": "4MB", "min_wal_size": "2MB", "max_slot_wal_keep_size": "2MB"}) as server:
+        receiving = Receiving(server, tmp_path)
+        try:
+            receiving.start()
+            receiving.streams()
+            receiving.kill()
+            fill(server, 12)
+            server.execute("CHECKPOINT")
+            receiving.start()
+            receiving.comes_to(lambda: "the server gave up slot" in receiving.status["trouble"], "the alarm")
+        finally:
+            receiving.kill()
 
 
 @pytest.mark.parametrize("victim", ["pg_receivewal", "all of it"])
