@@ -167,14 +167,15 @@ def plan_chain(holdings: Holdings, read: Callable[[int], str], base: WalRange, t
             f"the archive holds no segment of timeline {timeline}", f"from {base.first} on", "Check that archiving goes to this repository."
         )
     notes: tuple[str, ...] = ()
+    if timeline == base.timeline and last < stop.segment_before(size):
+        wanted = segment_name(timeline, last + 1, size)
+        raise IntegrityError(
+            f"the archive ends with {segment_name(timeline, last, size)}{_partial(holdings, wanted)}", f"the base backup needs {base.last}"
+        )
     begins_on = WalName.parse(base.first).timeline
     parts = [Range(*part) for part in needed(steps, timeline, begins_on, begin, Lsn((last + 1) * size), size)]
-    must = stop.segment_before(size) if timeline == base.timeline else begin.segment(size)
-    if not parts or parts[-1].last < must:
-        wanted = segment_name(timeline, max(must, last + 1), size)
-        raise IntegrityError(
-            f"the archive ends with {segment_name(timeline, last, size)}{_partial(holdings, wanted)}", f"base needs {base.last}"
-        )
+    if not parts:
+        raise IntegrityError(f"no segment of timeline {timeline} leads on from the base backup, which begins at {begin}", "the WAL archive")
     if target.lsn is not None:
         if target.lsn.segment_before(size) > last:
             wanted = segment_name(timeline, last + 1, size)

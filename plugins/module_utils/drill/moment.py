@@ -46,7 +46,7 @@ class RecoveryTarget:
         """Read a `target` mapping; raises `ConfigurationError`. None or an empty mapping is the latest state."""
         given = given or {}
         options.unknown_keys(given, (*KINDS, "inclusive", "timeline"), where)
-        timeline = options.integer(given, "timeline", where, 0, minimum=1, maximum=2**32 - 1)
+        timeline: int = options.integer(given, "timeline", where, None, minimum=1, maximum=2**32 - 1) or 0
         inclusive = options.boolean(given, "inclusive", where, True)
         kinds = [kind for kind in KINDS if given.get(kind) is not None]
         if options.boolean(given, LATEST, where, True) is False:
