@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, DatabaseError, MissingTool
 from support.clusters import Server
+from support.leaks import eventually
 from support.modules import run_module
 from support.wal_config import Configured
 
@@ -203,6 +204,22 @@ def test_summaries_need_a_server_that_makes_them(pg: Configured) -> None:
             pg(summarize_wal=True)
     else:
         assert pg(summarize_wal=True)["changed"] and pg.shown("summarize_wal") == "on"
+
+
+def test_where_alter_system_is_not_allowed_the_file_is_named_as_the_way(pg: Configured) -> None:
+    if pg.server.major < 17:
+        return  # the setting came with 17
+    pg.put("10-mine.conf", "allow_alter_system = off\n")
+    pg.server.execute("SELECT pg_reload_conf()")
+    eventually(lambda: pg.shown("allow_alter_system") == "off", "reloaded")
+    try:
+        with pytest.raises(DatabaseError, match="take place: file"):
+            pg(archive_timeout="1min")
+        assert pg(archive_timeout="1min", place="file")["changed"]
+    finally:
+        (pg.conf_d / "10-mine.conf").unlink()
+        pg.server.execute("SELECT pg_reload_conf()")
+        eventually(lambda: pg.shown("allow_alter_system") == "on", "reloaded")
 
 
 def test_a_value_that_the_server_would_not_take_is_refused_before_anything_is_written(pg: Configured) -> None:
