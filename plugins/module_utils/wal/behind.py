@@ -29,13 +29,12 @@ class Behind:
     def __init__(self, run_dir: Path, system: str) -> None:
         self._root = run_dir / "behind" / encode_name(system)
 
-    def names(self, repository: str, limit: int | None = None) -> list[str]:
+    def names(self, repository: str) -> list[str]:
         """What is noted for a repository, oldest name first."""
         try:
-            found = sorted(entry for entry in os.listdir(self._folder(repository)) if not entry.startswith("."))
+            return sorted(entry for entry in os.listdir(self._folder(repository)) if not entry.startswith("."))
         except OSError:
             return []
-        return found[:limit]
 
     def note(self, repository: str, name: str) -> str:
         """Note that it lacks this file; what to add to the reason when that could not be done."""

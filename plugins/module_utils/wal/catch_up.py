@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -39,18 +40,20 @@ def catch_up(job: WalJob, everything: bool = False) -> dict[str, CaughtUp]:
 
 
 def catch_up_one(
-    target: WalArchive, sources: list[WalArchive], behind: Behind, everything: bool = False, limit: int | None = None
+    target: WalArchive, sources: list[WalArchive], behind: Behind, everything: bool = False, stop: threading.Event | None = None
 ) -> CaughtUp:
-    """One of them, at most `limit` files; what could not be sent stays noted."""
+    """One of them, until `stop` is set, one file at least; what could not be sent stays noted."""
     name, copied = target.repository.name, 0
     try:
         identity = sources[0].identity()
         if identity is not None:
             target.claim(identity)
-        for stored in lacking(sources[0].names(), target.names()) if everything else _noted(sources, behind, name, limit):
+        for stored in lacking(sources[0].names(), target.names()) if everything else _noted(sources, behind, name):
             _copy(stored, sources, target)
             behind.forget(name, stored.name.text)
             copied += 1
+            if stop is not None and stop.is_set():
+                break
     except LifeboatError as error:
         return CaughtUp(copied, len(behind.names(name)), str(error), error.exit_code)
     behind.is_up(name)
@@ -68,8 +71,8 @@ def lacking(held: Iterable[StoredWal], there: Iterable[StoredWal]) -> Iterator[S
             yield stored
 
 
-def _noted(sources: list[WalArchive], behind: Behind, name: str, limit: int | None) -> Iterator[StoredWal]:
-    for noted in behind.names(name, limit):
+def _noted(sources: list[WalArchive], behind: Behind, name: str) -> Iterator[StoredWal]:
+    for noted in behind.names(name):
         found = [stored for archive in sources for stored in archive.find(noted)]
         if not found:
             # The push that noted it failed in the end: the server still has it, and will come with it again.

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -26,6 +27,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import clean_line
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.archive import WalArchive
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.behind import Behind
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.catch_up import catch_up_one
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.identity import ClusterIdentity, identity_beside, identity_from
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.job import WalJob
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.sealed import PlainWal, SealedWal, read_wal, seal
@@ -66,6 +68,9 @@ class Pusher:
         self.required = [archive for archive in archives if not job.is_optional(archive.repository.name)]
         self.optional = [archive for archive in archives if job.is_optional(archive.repository.name)]
         self.behind = Behind(job.run_dir, job.system)
+        self._closing = threading.Event()
+        self._catching_up: dict[str, threading.Thread] = {}
+        self._lock = threading.Lock()
 
     def push(self, path: str | os.PathLike[str], after_reading: Callable[[], None] = lambda: None) -> PushResult:
         """Archive one file, as `push_file`. What `after_reading` raises keeps it from being sent."""
@@ -90,6 +95,9 @@ class Pusher:
             return seal(plain, self._sealer, self.job.compression_level)
 
     def close(self) -> None:
+        self._closing.set()
+        for thread in self._catching_up.values():
+            thread.join(self.job.stall_timeout_seconds)
         for archive in (*self.required, *self.optional):
             archive.repository.close()
 
@@ -116,11 +124,23 @@ class Pusher:
                 one.wait(max(0.0, deadline - time.monotonic()))
                 if one.fault is None:
                     self.behind.is_up(name)
+                    self._catch_up(archive)
                     continue
                 self.behind.down(name)
             reason = "it was down a moment ago" if one is None else str(one.fault)
             behind[name] = reason + self.behind.note(name, plain.name.text)
         return behind
+
+    def _catch_up(self, archive: WalArchive) -> None:
+        """It answers again: send it what it missed, beside everything else. A pusher that is closed sends one more file."""
+        name = archive.repository.name
+        with self._lock:
+            running = self._catching_up.get(name)
+            if not self.behind.names(name) or (running is not None and running.is_alive()):
+                return
+            send = partial(catch_up_one, archive, self.required, self.behind, stop=self._closing)
+            self._catching_up[name] = threading.Thread(target=send, name=f"catching up {name}", daemon=True)
+            self._catching_up[name].start()
 
 
 class _Shared:

@@ -23,7 +23,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.archive impo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.catch_up import catch_up
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.fetch import fetch_file
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.push import Pusher, push_file
-from support.leaks import leaves_nothing
+from support.leaks import eventually, leaves_nothing
 from support.logical import Identity, posix
 from support.wal import Place, RealWal
 
@@ -230,6 +230,26 @@ class TestOptional:
             assert Place(tmp_path / "attic").opened(name, keys) == wal18.read(name)
         assert catch_up(job, everything=True)["attic"].copied == 0
         assert push_file(wal18.path(wal18.segments[0]), job).stored == {"here": False, "attic": False}
+
+    def test_it_gets_what_it_missed_while_the_next_files_are_archived(
+        self, wal18: RealWal, place: Place, attic: dict[str, Any], keys: Identity, tmp_path: Path
+    ) -> None:
+        job = wal18.job({"attic": attic, "here": place.spec}, keys, tmp_path / "run")
+        *missed, second_last, last = wal18.segments
+        with Pusher(job) as pusher:
+            for name in missed:
+                assert pusher.push(wal18.path(name)).behind
+            posix(tmp_path / "attic")
+            pusher.behind.is_up("attic")  # as after a minute
+            assert pusher.push(wal18.path(second_last)).stored == {"here": True, "attic": True}
+            eventually(lambda: not pusher.behind.names("attic"), "it has caught up")
+        assert everything_in(attic).keys() == everything_in(place.spec).keys()
+        # One process per file: it sends one more, and does not hold the archiver up with all of them.
+        for name in missed[:3]:
+            pusher.behind.note("attic", name)
+            Place(tmp_path / "attic").files()[name][0].unlink()
+        assert push_file(wal18.path(last), job).stored == {"here": True, "attic": True}
+        assert pusher.behind.names("attic") == missed[1:3]
 
     def test_one_alone_is_no_archive(self, wal18: RealWal, attic: dict[str, Any], keys: Identity, tmp_path: Path) -> None:
         with pytest.raises(LifeboatError, match="every repository is optional"):

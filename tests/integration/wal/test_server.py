@@ -22,6 +22,8 @@ from support.wal import LIBRARY, ArchivingServer, Place, archive_place, job_opti
 
 ROWS = 40
 
+only_18 = pytest.mark.parametrize("primary", [18], indirect=True, ids=["pg18"])
+
 
 class Primary(ArchivingServer):
     """A server with 1-MB segments, a cold copy of its beginning, and then a table whose rows fill a dozen segments."""
@@ -129,6 +131,7 @@ def test_a_recovery_gets_all_of_it_and_leaves_nothing_of_what_was_brought(primar
         eventually(lambda: not list((restored.data / "pg_wal").glob(f"{ahead.PREFIX}*")), "what was brought ahead is gone")
 
 
+@only_18
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
 def test_a_recovery_that_meets_trouble_stops_and_does_not_promote(primary: Primary, damage: str) -> None:
     """PostgreSQL would have taken each of them for the end of the log, and called it a success."""
@@ -156,6 +159,7 @@ def test_a_recovery_that_meets_trouble_stops_and_does_not_promote(primary: Prima
         assert not (restored.data / "pg_wal" / "00000002.history").exists()
 
 
+@only_18
 def test_a_recovery_is_not_ended_early_by_a_repository_that_is_away(primary: Primary) -> None:
     """Nobody can say that a history does not exist; who knows better leaves the repository out."""
     repositories = {"here": primary.place.spec, "offsite": {"type": "posix", "path": str(primary.place.root / "not mounted")}}
@@ -169,6 +173,7 @@ def test_a_recovery_is_not_ended_early_by_a_repository_that_is_away(primary: Pri
         assert restored.orders() == ROWS
 
 
+@only_18
 def test_a_standby_lives_through_a_store_that_is_away_and_goes_on_when_it_is_back(primary: Primary) -> None:
     away = primary.place.root.with_name(f"{primary.place.root.name}-away")
     restored = Restored(primary, {"here": primary.place.spec}, standby=True)
