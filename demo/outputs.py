@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The lifeboat.postgres contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stays of a demo: the last table, `.demo/report.json`, `.demo/report.html` and `.demo/report.md`."""
+"""What stays of a demo: the last table, `.demo/report.json`, `report.html` and `report.md`, and `recovery.html`."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def write(folder: Path, findings: Findings, seconds: float) -> None:
     folder.mkdir(exist_ok=True)
     _replace(folder / "report.json", json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     _replace(folder / "report.html", render(document))
+    _replace(folder / "recovery.html", render({"drill": findings.recovery, "machine": findings.machine}))
     _replace(folder / "report.md", findings.drill_markdown)
 
 
@@ -53,7 +54,10 @@ def print_table(progress: Progress, findings: Findings, seconds: float, folder: 
     progress.table(("case", "expected", "verdict", "reason", "seconds"), WIDTHS, rows, verdict_column=2)
     wrong = sum(not row.holds for row in findings.rows)
     said = "every expectation held" if findings.all_hold else f"{wrong} of {len(findings.rows)} expectations did NOT hold (marked !)"
-    progress.title(f"\n{said[0].upper()}{said[1:]}; {seconds:.0f} s. Reports: {folder / 'report.html'}, {folder / 'report.json'}")
+    progress.title(
+        f"\n{said[0].upper()}{said[1:]}; {seconds:.0f} s. Reports: {folder / 'report.html'},"
+        f" {folder / 'recovery.html'}, {folder / 'report.json'}"
+    )
 
 
 def first_sentence(reason: str) -> str:

@@ -69,7 +69,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="bin/demo",
         description="Back up a real PostgreSQL, restore it in a drill, and show broken backups being caught. Takes about a minute; "
-        "writes .demo/report.json and .demo/report.html; leaves nothing else behind.",
+        "writes .demo/report.json, .demo/report.html and .demo/recovery.html; leaves nothing else behind.",
         epilog="Exit code: 0 every expectation held; 1 one did not; 2 the demo could not run.",
     )
     parser.add_argument("--keep", action="store_true", help="keep the temporary directory with repositories and keys, and say where it is")

@@ -204,7 +204,7 @@ class TestDemo:
 
     def test_pages_for_people_are_written(self, demos: dict[str, Demo], who: str) -> None:
         folder = demos[who].folder / ".demo"
-        assert {path.name for path in folder.iterdir()} == {"report.json", "report.html", "report.md"}
+        assert {path.name for path in folder.iterdir()} == {"report.json", "report.html", "report.md", "recovery.html"}
         assert "<html" in (folder / "report.html").read_text(encoding="utf-8")
         assert "RTO" in (folder / "report.md").read_text(encoding="utf-8")
 
