@@ -80,9 +80,7 @@ class Production:
         for name, value in settings.items():
             argv += ["-c", f"{name}={value}"]
         with open(self.place.root / "production.log", "wb") as log:
-            return subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", umask=0o077, start_new_session=True
-            )
+            return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", umask=0o077, start_new_session=True)
 
     def _becoming(self) -> list[str]:
         """What makes the server's process the account's own. What it archives with may lie where only root can look, as
