@@ -18,7 +18,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.local 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.state import ServerState
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, WalConflict
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import psycopg
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository, validate
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.terms import terms_of, written_directly
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import clean_line
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.archive import WalArchive
@@ -27,7 +27,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.job import r
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["Presence", "file_digest", "presence_for"]
+__all__ = ["Presence", "check_presence", "file_digest", "presence_for"]
 
 _COMMAND_SECONDS = 60.0
 _CHUNK_BYTES = 8 * 1024 * 1024
@@ -67,16 +67,16 @@ def presence_for(job: ArchivingJob, connection: Connection[Any], state: ServerSt
         yield Presence("pg_stat_archiver", lambda _segment, _digest: "")
 
 
+def check_presence(job: ArchivingJob) -> None:
+    """Raise `ConfigurationError`, before anything is changed, when it is not said where WAL has to be found."""
+    if job.method in OURS and not job.verify_command:
+        _required(job)
+
+
 @contextlib.contextmanager
 def _archives(job: ArchivingJob) -> Iterator[list[WalArchive]]:
-    """The archives that must hold everything, of the module's own options or else of the job file."""
-    system, specs = job.system, job.repositories
-    if not specs:
-        given = read_job_file(job.job_file)
-        system, specs = job.system or str(given.get("system", "")), given.get("repositories") or {}
-    if not system or not isinstance(specs, Mapping) or not specs:
-        raise ConfigurationError("verify needs system and repositories", str(job.job_file), "Give both, or the job_file that holds them.")
-    required = {name: spec for name, spec in written_directly(specs).items() if not terms_of(name, spec).optional}
+    """The archives that must hold everything."""
+    system, required = _required(job)
     with contextlib.ExitStack() as stack:
         archives = []
         for name, spec in required.items():
@@ -84,6 +84,19 @@ def _archives(job: ArchivingJob) -> Iterator[list[WalArchive]]:
             stack.callback(repository.close)
             archives.append(WalArchive(repository, system))
         yield archives
+
+
+def _required(job: ArchivingJob) -> tuple[str, dict[str, Mapping[str, Any]]]:
+    """The system and its repositories that are not optional, of the module's own options or else of the job file."""
+    system, specs = job.system, job.repositories
+    if not specs:
+        given = read_job_file(job.job_file)
+        system, specs = job.system or str(given.get("system", "")), given.get("repositories") or {}
+    if not system or not isinstance(specs, Mapping) or not specs:
+        raise ConfigurationError("verify needs system and repositories", str(job.job_file), "Give both, or the job_file that holds them.")
+    for name, spec in specs.items():
+        validate(name, spec)
+    return system, {name: spec for name, spec in written_directly(specs).items() if not terms_of(name, spec).optional}
 
 
 def _not_in(archives: Sequence[WalArchive], segment: str, sha256: str) -> str:

@@ -35,7 +35,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.steps 
     state_after_reload,
 )
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.values import literal
-from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.verify import verify
+from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.verify import check_verify, verify
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ArchiveError, ConfigurationError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import open_connection
 
@@ -100,6 +100,7 @@ class _Story:
             self.commands = commands_for(job, self.server, state.system_identifier)
         if job.archive_library:
             check_library(self.connection, job.archive_library)
+        check_verify(job, state)
         if job.method == "receive":
             self.slots = look_at_slots(self.connection, job.slots, state)
         self.plan = decide(state, wanted_settings(job, state, self.commands, self.slots.needed if self.slots else 0))

@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.job import ArchivingJob
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.local import LocalServer
-from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.presence import Presence, file_digest, presence_for
+from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.presence import (
+    Presence,
+    check_presence,
+    file_digest,
+    presence_for,
+)
 from ansible_collections.lifeboat.postgres.plugins.module_utils.archiving.state import ServerState
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ArchiveError, ConfigurationError, RepositoryError, WalConflict
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import database_errors, one_row, psycopg
@@ -25,7 +30,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.words import dur
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["verify"]
+__all__ = ["check_verify", "verify"]
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 1.0
 
@@ -38,13 +43,20 @@ class _Proof:
     digest: str
 
 
+def check_verify(job: ArchivingJob, state: ServerState) -> None:
+    """Raise `ConfigurationError`, before anything is changed, for what could not be verified afterwards."""
+    if not job.verify:
+        return
+    if state.in_recovery:
+        raise ConfigurationError("this server is a standby", "verify", "Only the primary can write a restore point: verify there.")
+    check_presence(job)
+
+
 def verify(job: ArchivingJob, connection: Connection[Any], state: ServerState, server: LocalServer | None) -> dict[str, Any]:
     """What was proven, as the module's result `verification`.
 
     Raises `ArchiveError` when the segment did not arrive within the limit, with what the server says about it.
     """
-    if state.in_recovery:
-        raise ConfigurationError("this server is a standby", "verify", "Only the primary can write a restore point: verify there.")
     begun = time.monotonic()
     with presence_for(job, connection, state, server) as presence:
         proof = _close_segment(connection, state, presence)

@@ -24,6 +24,7 @@ from support.clusters import Server, identity, private_directory
 from support.leaks import eventually
 from support.logical import new_identity
 from support.parts import find_program
+from support.standbys import Standby
 from support.wal import LIBRARY, archive_place, command_line, job_options, write_job
 from support.wal_config import Configured
 
@@ -170,6 +171,16 @@ def test_a_command_of_unknown_make_is_believed_only_as_far_as_it_is_known(archiv
     assert archiver(**options, verify_command=["test", "-s", f"{directory}/%f"])["verification"]["by"] == "verify_command"
     with pytest.raises(ArchiveError, match="verify_command ended with 1"):
         archiver(**options, verify_command=["test", "-s", f"{directory}/%f.gone"], verify_timeout="1s")
+
+
+def test_what_could_not_be_verified_is_refused_before_anything_is_changed(archiver: Configured, tmp_path: Path) -> None:
+    spool = archiver.directory("nowhere")
+    with pytest.raises(ConfigurationError, match="the job file cannot be read"):
+        archiver(method="spool", directory=spool, verify=True, job_file=str(tmp_path / "wal.json"))
+    (tmp_path / "wal.json").write_text('{"system": "shop"}')
+    with pytest.raises(ConfigurationError, match="verify needs system and repositories"):
+        archiver(method="spool", directory=spool, verify=True, job_file=str(tmp_path / "wal.json"))
+    assert archiver.shown("archive_command") == ""
 
 
 # --- restart -------------------------------------------------------------------------------------------------------------
@@ -336,6 +347,19 @@ def test_slots_that_find_no_room_wait_for_the_restart(pg: Configured) -> None:
         pg.clean()
         pg.server.halt()
         pg.server.start()
+
+
+def test_a_standby_is_set_up_and_verified_at_its_primary() -> None:
+    with Server(18, {"archive_mode": "on"}, initdb=("--wal-segsize=1",)) as primary, Standby(primary) as standby:
+        pg = Configured(standby)
+        options: dict[str, Any] = {"method": "command", "command": "archive-wal %p", "archive_mode": "always"}
+        with pytest.raises(ConfigurationError, match="verify there"):
+            pg(**options, restore_command="fetch %f %p", verify=True)
+        assert pg.shown("restore_command") == ""
+        assert pg(**options, restore_command="fetch %f %p")["changed"] and pg.shown("restore_command") == "fetch %f %p"
+        again = pg(**options, restore_command="fetch %f %p")
+        assert not again["changed"] and again["restart_required"] == ["archive_mode"]
+        assert len(pg(method="receive")["slots"]["made"]) == 2
 
 
 # --- other tools -----------------------------------------------------------------------------------------------------------
