@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
@@ -26,6 +27,7 @@ __all__ = [
     "nearest",
     "parse_duration",
     "parse_size",
+    "path",
     "size_bytes",
     "text",
     "texts",
@@ -85,6 +87,18 @@ def text(given: Mapping[str, Any], key: str, where: str, default: Any = REQUIRED
     if default is REQUIRED and not value:
         raise _wrong(key, where, "is empty")
     return value
+
+
+def path(given: Mapping[str, Any], key: str, where: str, *, absolute: bool = False) -> Path | None:
+    """A path with `~` read as the user's home, or None; an empty one is none. Raises `ConfigurationError`."""
+    value = text(given, key, where, None)
+    if not value:
+        return None
+    found = Path(value).expanduser()
+    if absolute and not found.is_absolute():
+        hint = "Give the whole path, from the leading slash on."
+        raise ConfigurationError(f"{key}: expected an absolute path, found {value!r}", where, hint)
+    return found
 
 
 def texts(given: Mapping[str, Any], key: str, where: str, default: Any = REQUIRED) -> Any:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
@@ -179,3 +181,13 @@ def test_what_is_no_duration_is_refused(text: object) -> None:
 def test_a_duration_keeps_its_least() -> None:
     with pytest.raises(ConfigurationError, match="stall_timeout is 0 seconds, the least is 1"):
         options.duration_seconds({"stall_timeout": "0s"}, "stall_timeout", WHERE, minimum=1)
+
+
+def test_a_path_may_begin_with_the_home_and_an_empty_one_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert options.path({"dir": "~/backups"}, "dir", "here", absolute=True) == Path("/home/somebody/backups")
+    assert options.path({"dir": ""}, "dir", "here") is None
+    assert options.path({}, "dir", "here") is None
+    assert options.path({"dir": "beside"}, "dir", "here") == Path("beside")
+    with pytest.raises(ConfigurationError, match=r"dir: expected an absolute path, found 'beside'"):
+        options.path({"dir": "beside"}, "dir", "here", absolute=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
     from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import Sealer
 
-__all__ = ["ASSET_KEYS", "Job", "absolute_path", "asset_fields", "common_fields", "user_path"]
+__all__ = ["ASSET_KEYS", "Job", "asset_fields", "common_fields"]
 
 ASSET_KEYS = ("compression_level", "volume_size", "max_age", "application_version", "limits", "accept_deviation")
 """The options of `asset_fields`."""
@@ -81,7 +81,7 @@ def common_fields(given: Mapping[str, Any], where: str, login: Login, default_na
     check_sources(repositories)
     # What has copy_from is filled by backup_copy; at least one has not, or its copies would have no beginning.
     repositories = written_directly(repositories)
-    signing_key = user_path(given, "signing_key", where)
+    signing_key = options.path(given, "signing_key", where)
     if signing_key is not None:
         _checked_key(signing_key)
     within = options.mapping(given, "exec", where, None)
@@ -91,11 +91,11 @@ def common_fields(given: Mapping[str, Any], where: str, login: Login, default_na
         "login": login,
         "repositories": repositories,
         "sealer": sealer(options.mapping(given, "encryption", where)),
-        "bin_dir": user_path(given, "bin_dir", where),
+        "bin_dir": options.path(given, "bin_dir", where),
         "stall_timeout_seconds": options.duration_seconds(given, "stall_timeout", where, 120.0, minimum=1),
-        "lock_dir": user_path(given, "lock_dir", where),
+        "lock_dir": options.path(given, "lock_dir", where),
         "signing_key": signing_key,
-        "staging_dir": absolute_path(given, "staging_dir", where),
+        "staging_dir": options.path(given, "staging_dir", where, absolute=True),
         "exec": None if not within else _inside(within),
         **asset_fields(given, where),
     }
@@ -124,17 +124,3 @@ def _inside(within: Mapping[str, Any]) -> Inside:
     from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.inside import Inside
 
     return Inside.from_options(within)
-
-
-def user_path(given: Mapping[str, Any], key: str, where: str) -> Path | None:
-    """A path with `~` read as the user's home, or None."""
-    value = options.text(given, key, where, None)
-    return None if value is None else Path(value).expanduser()
-
-
-def absolute_path(given: Mapping[str, Any], key: str, where: str) -> Path | None:
-    """An absolute path, or None; raises `ConfigurationError` for another one."""
-    path = user_path(given, key, where)
-    if path is not None and not path.is_absolute():
-        raise ConfigurationError(f"{key}: expected an absolute path, found {str(path)!r}", where)
-    return path

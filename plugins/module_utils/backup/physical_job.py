@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job_common import Job, absolute_path, common_fields
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job_common import Job, common_fields
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.login import read_login
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.terms import terms_of
@@ -79,7 +79,7 @@ class PhysicalJob(Job):
             max_rate_bytes=rate,
             checkpoint=options.choice(given, "checkpoint", _WHERE, ("fast", "spread"), "fast"),
             label=label,
-            state_dir=absolute_path(given, "state_dir", _WHERE),
+            state_dir=options.path(given, "state_dir", _WHERE, absolute=True),
         )
 
     @property

@@ -59,7 +59,6 @@ class CopyPlan:
         kind = options.choice(given, "kind", _WHERE, KINDS, None)
         backup_id = options.text(given, "backup_id", _WHERE, None)
         keys = options.texts(given, "verify_keys", _WHERE, ())
-        lock_dir = options.text(given, "lock_dir", _WHERE, None)
         if name is not None and kind is None:
             raise ConfigurationError("name needs kind", _WHERE)
         if backup_id is not None:
@@ -76,7 +75,7 @@ class CopyPlan:
             verify_keys=keys,
             parallel=options.integer(given, "parallel", _WHERE, 2, minimum=1, maximum=16),
             stall_timeout_seconds=options.duration_seconds(given, "stall_timeout", _WHERE, 120.0, minimum=1),
-            lock_dir=None if lock_dir is None else Path(lock_dir).expanduser(),
+            lock_dir=options.path(given, "lock_dir", _WHERE),
         )
 
 

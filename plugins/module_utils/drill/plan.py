@@ -101,11 +101,11 @@ class DrillPlan:
             enforce_objective=options.boolean(given, "enforce_objective", _WHERE, True),
             failure_at=_moment(given, "failure_at"),
             work_dir=work_dir_of(given),
-            bin_dir=_path(given, "bin_dir"),
+            bin_dir=options.path(given, "bin_dir", _WHERE),
             run_as=options.text(given, "run_as", _WHERE, ""),
             jobs=options.integer(given, "jobs", _WHERE, 0, minimum=0, maximum=256),
             production_hosts=options.texts(given, "production_hosts", _WHERE, ()),
-            report_dir=_path(given, "report_dir"),
+            report_dir=options.path(given, "report_dir", _WHERE),
             report_repository=report_repository,
             globals=_globals(given),
             waive=_waivers(given),
@@ -131,7 +131,7 @@ class DrillPlan:
 
 def work_dir_of(given: Mapping[str, Any]) -> Path:
     """The work directory of a drill's or a reaper's parameters."""
-    return _path(given, "work_dir") or Path(DEFAULT_WORK_DIR)
+    return Path(os.path.normpath(options.path(given, "work_dir", _WHERE) or DEFAULT_WORK_DIR))
 
 
 def _repositories(given: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -169,11 +169,6 @@ def _moment(given: Mapping[str, Any], key: str) -> dt.datetime | None:
     if not text:
         return None
     return parse_moment(text, key, _WHERE)
-
-
-def _path(given: Mapping[str, Any], key: str) -> Path | None:
-    text = options.text(given, key, _WHERE, "")
-    return Path(os.path.normpath(text)) if text else None
 
 
 def _waivers(given: Mapping[str, Any]) -> frozenset[str]:

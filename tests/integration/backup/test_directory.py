@@ -25,6 +25,7 @@ from support.clusters import Server
 from support.drills import back_up, work_dir
 from support.leaks import eventually, open_files
 from support.logical import Identity, folder_of, manifest_of, manifests_in, opened
+from support.truncates import programs_with, queued_truncate
 
 __all__ = ["work_dir"]
 
@@ -200,13 +201,6 @@ def test_a_wrong_option_is_answered_before_anything_runs(given: Given, wrong: di
         run(given(login_port=1, **wrong))
 
 
-WAITING_PG_DUMP = """#!/bin/sh
-case $1 in --version | --help) exec '{real}' "$@" ;; esac
-while [ ! -e '{go}' ]; do sleep 0.02; done
-exec '{real}' "$@"
-"""
-
-
 def test_a_worker_that_finds_a_truncate_waiting_costs_an_attempt(
     given: Given, places: dict[str, Any], postgres: Server, shop: str, stage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,22 +209,14 @@ def test_a_worker_that_finds_a_truncate_waiting_costs_an_attempt(
     said: list[str] = []
     results: list[dict[str, Any]] = []
     options = given(staging_dir=str(stage), lock_timeout="1s", jobs=2)
-    programs, go = tmp_path / "bin", tmp_path / "go"
-    programs.mkdir()
-    (programs / "pg_restore").symlink_to(Path(options["bin_dir"], "pg_restore"))
-    (programs / "pg_dump").write_text(WAITING_PG_DUMP.format(real=Path(options["bin_dir"], "pg_dump"), go=go))
-    (programs / "pg_dump").chmod(0o755)
+    go = tmp_path / "go"
+    programs = programs_with(Path(options["bin_dir"]), tmp_path / "bin", f"while [ ! -e '{go}' ]; do sleep 0.02; done")
     backup = threading.Thread(target=lambda: results.append(run({**options, "bin_dir": str(programs)}, progress=said.append)))
     backup.start()
     eventually(lambda: any("snapshot of" in line for line in said), "the tables are locked")
-    truncate = threading.Thread(target=postgres.execute, args=("TRUNCATE orders", shop))
-    truncate.start()
-    with postgres.connect(shop) as connection:
-        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
-        eventually(lambda: connection.execute(waiting).fetchone() == (1,), "the TRUNCATE waits for our locks")
-    go.touch()
-    backup.join(60)
-    truncate.join(60)
+    with queued_truncate(postgres, "orders", shop):
+        go.touch()
+        backup.join(60)
     assert any("again with a new snapshot" in line for line in said)
     # What met a lock queue once is streamed the next time: that needs every lock once, at its very beginning.
     assert results[0]["format"] == "custom"

@@ -17,14 +17,9 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.run impor
 from support.clusters import Server
 from support.leaks import children, eventually
 from support.logical import manifests_in, new_identity, options, posix
+from support.truncates import programs_with, queued_truncate
 
 pytestmark = pytest.mark.needs("program:age", "program:zstd")
-
-TELLING_PG_DUMP = """#!/bin/sh
-case $1 in --version | --help) exec '{real}' "$@" ;; esac
-if [ ! -e '{pid}' ]; then echo $$ > '{pid}.new'; mv '{pid}.new' '{pid}'; fi
-exec '{real}' "$@"
-"""
 
 
 def held_with_workers(pid_file: Path) -> int:
@@ -42,11 +37,8 @@ def held_with_workers(pid_file: Path) -> int:
 
 def test_a_worker_gives_way_and_a_new_snapshot_is_taken(postgres18: Server, tmp_path: Path) -> None:
     places, stage, pid_file = {"here": posix(tmp_path / "here")}, tmp_path / "staging", tmp_path / "pid"
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    (programs / "pg_restore").symlink_to(postgres18.bin_dir / "pg_restore")
-    (programs / "pg_dump").write_text(TELLING_PG_DUMP.format(real=postgres18.bin_dir / "pg_dump", pid=pid_file))
-    (programs / "pg_dump").chmod(0o755)
+    tell = f"if [ ! -e '{pid_file}' ]; then echo $$ > '{pid_file}.new'; mv '{pid_file}.new' '{pid_file}'; fi"
+    programs = programs_with(postgres18.bin_dir, tmp_path / "bin", tell)
     said: list[str] = []
     results: list[dict[str, Any]] = []
     with postgres18.database() as name:
@@ -58,14 +50,9 @@ def test_a_worker_gives_way_and_a_new_snapshot_is_taken(postgres18: Server, tmp_
         backup = threading.Thread(target=lambda: results.append(run(given, progress=said.append)))
         backup.start()
         leader = held_with_workers(pid_file)
-        truncate = threading.Thread(target=postgres18.execute, args=("TRUNCATE last", name))
-        truncate.start()
-        with postgres18.connect(name) as connection:
-            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
-            eventually(lambda: connection.execute(waiting).fetchone() == (1,), "the TRUNCATE waits for our locks")
-        os.kill(leader, signal.SIGCONT)
-        backup.join(60)
-        truncate.join(60)
+        with queued_truncate(postgres18, "last", name):
+            os.kill(leader, signal.SIGCONT)
+            backup.join(60)
     assert any("again with a new snapshot" in line and "could not obtain lock" in line for line in said), said
     assert results[0]["format"] == "directory"
     assert len(manifests_in(places["here"])) == 1
