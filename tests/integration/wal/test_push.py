@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import struct
+import subprocess
 import threading
 from collections.abc import Mapping
 from functools import partial
@@ -25,7 +26,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.fetch import
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.push import Pusher, push_file
 from support.leaks import eventually, leaves_nothing
 from support.logical import Identity, posix
-from support.wal import Place, RealWal
+from support.wal import Place, RealWal, command_line, job_options, run_wal, write_job
 
 pytestmark = pytest.mark.usefixtures("no_ambient_aws")
 
@@ -357,3 +358,37 @@ def at_once(*actions: Any) -> list[BaseException | None]:
     for thread in threads:
         thread.join(60)
     return list(faults)
+
+
+class TestCommand:
+    """As the archiver calls it: it reads nothing but the status."""
+
+    @pytest.fixture
+    def job_file(self, place: Place, keys: Identity, tmp_path: Path) -> Path:
+        return write_job(tmp_path / "wal.json", job_options({"here": place.spec}, keys, tmp_path / "run"))
+
+    def test_it_says_by_its_status_whether_the_file_is_archived(self, wal18: RealWal, place: Place, job_file: Path, tmp_path: Path) -> None:
+        path = f"pg_wal/{wal18.segments[0]}"
+        for _again in range(2):
+            done = run_wal(job_file, "push", path, cwd=wal18.data)
+            assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert place.names() == [wal18.segments[0]]
+        other = wal18.copy(tmp_path / "other")
+        other.path(wal18.segments[0]).write_bytes(wal18.read(wal18.segments[0])[:-1] + b"x")
+        done = run_wal(job_file, "push", path, cwd=other.data)
+        assert (done.returncode, "CONFLICT" in done.stderr, "Traceback" in done.stderr) == (16, True, False)
+
+    @pytest.mark.parametrize("words", [("push",), ("push", "pg_wal/nonsense"), ("push", "pg_wal/0000000100000000000000FE"), ("pish", "x")])
+    def test_no_mistake_has_a_status_that_the_archiver_does_not_count(self, wal18: RealWal, job_file: Path, words: tuple[str, ...]) -> None:
+        done = run_wal(job_file, *words, cwd=wal18.data)
+        assert 0 < done.returncode <= 125
+        assert "Traceback" not in done.stderr
+
+    def test_a_log_that_nobody_reads_any_more_changes_nothing(self, wal18: RealWal, place: Place, job_file: Path) -> None:
+        """The server's log collector is gone: the status is that of the file all the same."""
+        for name, status in ((wal18.segments[0], 0), ("nonsense", 5)):
+            reader, writer = os.pipe()
+            os.close(reader)
+            done = subprocess.run(command_line(job_file, "push", f"pg_wal/{name}"), cwd=wal18.data, stderr=writer)
+            os.close(writer)
+            assert done.returncode == status
