@@ -22,6 +22,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
     ConfigurationError,
     DatabaseError,
     LifeboatError,
+    MissingTool,
     RepositoryError,
 )
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import Login, open_connection, server_facts
@@ -85,8 +86,8 @@ class ReceiveJob:
 def receive(given: Mapping[str, Any], say: Callable[[str], None] = lambda words: None) -> None:
     """Receive and ship until told to stop.
 
-    Raises `ConfigurationError`, `Locked`, and `MissingTool` before anything begins; whatever fails later is said, and tried
-    again: the server, the receiver and the repositories may each be away for a while.
+    Raises `ConfigurationError` and `Locked` before anything begins, and `MissingTool` as soon as the server's version is
+    known. Whatever else fails is said, and tried again: the server, the receiver and the repositories may each be away.
     """
     job = ReceiveJob.from_options(given)
     private_directory(job.spool, "spool", "receive.spool")
@@ -103,7 +104,7 @@ class _Run:
         self._status = SpoolStatus(
             spool_status_file(job.wal.run_dir, job.wal.system), job.wal.system, str(job.spool), job.alert_after_seconds, say
         )
-        self._slots = Slots(job.login, job.slot, job.hold_slot if job.hold else "")
+        self._slots = Slots(job.login, job.slot, job.hold_slot, job.hold)
         self._receiver: Receiver | None = None
         self._next_start = 0.0
         self._next_shipping = self._next_probe = 0.0
@@ -158,7 +159,11 @@ class _Run:
             self._mend(self._state)
             self._anchor(self._state)
             self._receiver = Receiver(program, self._job.login, self._job.spool, self._job.slot)
+        except MissingTool:
+            raise
         except LifeboatError as error:
+            if self._fault != str(error):
+                self._say(f"pg_receivewal cannot be started: {error}")
             self._fault = str(error)
 
     def _mend(self, state: SlotState) -> None:
@@ -217,6 +222,8 @@ class _Run:
             found.append(f"nothing is received for {time.monotonic() - self._down_since:.0f} seconds: {self._fault}")
         if self._state is not None and self._state.lost:
             found.append(f"the server gave up slot {self._state.lost!r} (max_slot_wal_keep_size): take a new base backup")
+        if self._state is not None and self._state.forgotten:
+            found.append(f"slot {self._state.forgotten!r} keeps WAL and nobody moves it: drop it, or say hold: true")
         if self._state is not None and self._state.hole:
             found.append(f"{self._state.hole} was never received: what was archived before it and after it does not connect")
         return "; ".join(found)

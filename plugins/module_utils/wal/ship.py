@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.spool_status
 
 __all__ = ["Shipped", "Shipper", "Waiting", "alert_after", "ship", "the_only_one"]
 
+PASS_FILES = 64
 POLL_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 ALERT_AFTER_SECONDS = 300.0
@@ -53,10 +55,11 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Shipped:
-    """One pass: names that are safe now, and of those that are not the reason."""
+    """One pass: names that are safe now, and of those that are not the reason. `more`: files that were not tried yet."""
 
     names: tuple[str, ...] = ()
     faults: Mapping[str, LifeboatError] = field(default_factory=dict)
+    more: bool = False
 
 
 class Shipper:
@@ -67,12 +70,16 @@ class Shipper:
         self._spool = spool
         self._keep_newest = keep_newest
         self._safe: dict[str, tuple[int, ...]] = {}
+        self._failed: set[str] = set()
         self.archived: set[str] = set()
         """Names that were shipped, for whoever wants to know; they may be taken out."""
 
     def ship(self) -> Shipped:
-        """One pass over what is finished now, several files at a time; a repository that is down ends it early."""
+        """One pass over what is finished now (`PASS_FILES` at most), several at a time; a repository that is down ends it early."""
         names = [name for name in self.finished() if self._stamp(name.text) != self._safe.get(name.text, ())]
+        # Not all at once: between two passes it is written down how it stands. What failed comes after what was not tried yet.
+        names = sorted(names, key=lambda name: name.text in self._failed)
+        names, rest = names[:PASS_FILES], names[PASS_FILES:]
         if not names:
             self._remove()
             return Shipped()
@@ -86,7 +93,12 @@ class Shipper:
                 return
             stamp = self._stamp(name.text)
             try:
+                if not stat.S_ISREG(os.lstat(self._spool / name.text).st_mode):
+                    raise ArchiveError(f"{name.text} is not a regular file", str(self._spool), "Look who can write there.")
                 self._pusher.push(self._spool / name.text)
+            except OSError as error:
+                faults[name.text] = ArchiveError(f"{name.text} cannot be looked at: {error.strerror}", str(self._spool))
+                return
             except LifeboatError as error:
                 faults[name.text] = error
                 # One bad file holds up nobody else; a store that is gone would make each of them wait.
@@ -102,8 +114,10 @@ class Shipper:
             except BaseException:
                 stop = True
                 raise
+        self._failed = (self._failed | set(faults)) - set(shipped)
         self._remove()
-        return Shipped(tuple(sorted(shipped)), faults)
+        more = not stop and any(name.text not in self._failed for name in rest)
+        return Shipped(tuple(sorted(shipped)), faults, more)
 
     def holds(self, name: str) -> bool:
         """Whether every required repository has a file of this name, whatever its content; raises `RepositoryError`."""
@@ -189,8 +203,8 @@ def ship(given: Mapping[str, Any], spool: Path, once: bool = False, say: Callabl
             status.passed(answer.names, answer.faults)
             status.write(shipper.waiting())
             shipped += answer.names
-            # A history can go only once a segment has said whose it is: what failed beside something that went is tried again.
-            if once and answer.faults and answer.names:
+            # What failed is tried again beside something that went: a history goes only after a segment has said whose it is.
+            if once and (answer.names or answer.more):
                 continue
             if once:
                 return Shipped(tuple(shipped), answer.faults)

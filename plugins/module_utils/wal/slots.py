@@ -26,7 +26,7 @@ __all__ = ["SlotState", "Slots"]
 class SlotState:
     """How the server stands. `lsn` is how far it is, `received_lsn` how far the spool has synced, `hold_lsn` what it keeps for
     us: everything before is archived off the host. `active`: somebody receives. `lost` is a slot that the server gave up;
-    `hole` the segment that is missing between what is archived, or ""."""
+    `hole` the segment that is missing between what is archived, or ""; `forgotten` a slot that keeps WAL and is not moved."""
 
     timeline: int
     lsn: Lsn
@@ -36,6 +36,7 @@ class SlotState:
     active: bool = False
     lost: str = ""
     hole: str = ""
+    forgotten: str = ""
 
     def segment_of(self, position: Lsn) -> str:
         return segment_name(self.timeline, position.segment(self.segment_bytes), self.segment_bytes)
@@ -54,10 +55,10 @@ class SlotState:
 
 
 class Slots:
-    """Both slots, over one session that is opened anew when it is gone. `hold` is "" when nothing is to be held."""
+    """Both slots, over one session that is opened anew when it is gone. `holds` says whether the second one is wanted."""
 
-    def __init__(self, login: Login, slot: str, hold: str) -> None:
-        self._login, self._slot, self._hold = login, slot, hold
+    def __init__(self, login: Login, slot: str, hold: str, holds: bool) -> None:
+        self._login, self._slot, self._hold, self._holds = login, slot, hold, holds
         self._connection: Connection[Any] | None = None
         self._hole = ""
 
@@ -65,7 +66,7 @@ class Slots:
         """Make the slots that are missing, ours first, so that nothing is recycled between; raises `DatabaseError`."""
         connection = self._session()
         with database_errors("replication slots", _RIGHTS):
-            for name in filter(None, (self._hold, self._slot)):
+            for name in (self._hold, self._slot) if self._holds else (self._slot,):
                 known = connection.execute("SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = %s", (name,)).fetchone()
                 if known is None:
                     connection.execute("SELECT pg_catalog.pg_create_physical_replication_slot(%s, true)", (name,))
@@ -91,10 +92,11 @@ class Slots:
             lsn=position.lsn,
             segment_bytes=position.segment_bytes,
             received_lsn=found.get(self._slot),
-            hold_lsn=found.get(self._hold),
+            hold_lsn=found.get(self._hold) if self._holds else None,
             active=any(active for name, _lsn, _status, active in rows if name == self._slot),
             lost=next((str(name) for name, _lsn, status, _active in rows if status == "lost"), ""),
             hole=self._hole,
+            forgotten=self._hold if self._hold in found and not self._holds else "",
         )
 
     def release(self, numbers: Collection[int], waiting: Collection[int], probe: Callable[[int], bool], state: SlotState) -> None:

@@ -112,11 +112,23 @@ def test_a_file_of_another_content_stays_and_holds_up_nobody(segments: tuple[Pat
     assert ship(job, spool, once=True).names == tuple(names)
     (spool / names[0]).write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
     (spool / names[1]).write_bytes(b"cut")
-    (spool / names[2]).write_bytes(b"")
+    (spool / names[2]).symlink_to("/etc/passwd")
     answer = ship(job, spool, once=True)
     assert isinstance(answer.faults[names[0]], WalConflict)
     assert set(answer.faults) == set(names)
     assert files(spool) == names
+    assert archived(job["repositories"]["here"]) == names
+
+
+def test_more_than_a_pass_takes_goes_in_one_run_and_files_that_fail_do_not_stand_in_the_way(
+    segments: tuple[Path, list[str]], job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, names = segments
+    monkeypatch.setattr("ansible_collections.lifeboat.postgres.plugins.module_utils.wal.ship.PASS_FILES", 1)
+    (spool / f"00000001{'0' * 16}").write_bytes(b"not a segment, and the first by its name")
+    answer = ship(job, spool, once=True)
+    assert (answer.names, list(answer.faults)) == (tuple(names), [f"00000001{'0' * 16}"])
+    assert files(spool) == [f"00000001{'0' * 16}"]
     assert archived(job["repositories"]["here"]) == names
 
 
