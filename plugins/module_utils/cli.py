@@ -82,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("backup_id", metavar="BACKUP")
     command.set_defaults(run="listing:show")
 
+    for command in commands.choices.values():
+        _take_config_after(command)
     _add_wal(commands.add_parser("wal", help="the write-ahead log: archive, deliver, catch up"))
     return parser
 
@@ -120,8 +122,13 @@ def _add_wal(parser: argparse.ArgumentParser) -> None:
     command = words.add_parser("receive", help="stream WAL from a server into a spool, and ship it, until told to stop")
     command.set_defaults(run="wal_spool:receive")
 
-    for command in words.choices.values():  # after the word, too
-        command.add_argument("-c", "--config", metavar="FILE", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    for command in words.choices.values():
+        _take_config_after(command)
+
+
+def _take_config_after(command: argparse.ArgumentParser) -> None:
+    """`-c FILE` after the word, too; left as it is when it stands before the word, or nowhere."""
+    command.add_argument("-c", "--config", metavar="FILE", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 if __name__ == "__main__":
