@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,11 +22,11 @@ from support.wal import Place, RealWal, job_options, run_wal, write_job
 class Recovery:
     """A directory in which a server seems to recover: its process is one that sleeps."""
 
-    def __init__(self, wal: RealWal, place: Place, keys: Identity, work: Path, signal: str = "recovery.signal", **job: object) -> None:
+    def __init__(self, wal: RealWal, place: Place, keys: Identity, work: Path, **job: object) -> None:
         self.wal, self.data = wal, work / "data"
         (self.data / "pg_wal").mkdir(parents=True)
-        (self.data / signal).touch()
-        self.signal = self.data / signal
+        self.signal = self.data / "recovery.signal"
+        self.signal.touch()
         self.process = subprocess.Popen(["sleep", "120"])
         (self.data / "postmaster.pid").write_text(f"{self.process.pid}\n{self.data}\n1700000000\n")
         self.ahead = self.data / "pg_wal" / f"{ahead.PREFIX}{self.process.pid}-1700000000"
@@ -102,6 +103,20 @@ def test_a_damaged_one_is_not_brought_and_is_trouble_when_it_is_asked_for(wal18:
     assert recovery.brought() == []
     assert recovery.fetch(wal18.segments[3]) == 0
     eventually(lambda: recovery.brought() == [wal18.segments[4]], "it goes on behind it")
+
+
+def test_killed_it_is_replaced_and_nothing_half_brought_is_delivered(wal18: RealWal, recovery: Recovery) -> None:
+    assert recovery.fetch(wal18.segments[0]) == 0
+    eventually(lambda: len(recovery.brought()) == 2, "two are there")
+    for pid in recovery.bringing():
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not recovery.bringing(), "it is gone")
+    # As if it had been killed in the middle of a third one.
+    (recovery.ahead / f".{wal18.segments[3]}.0a1b2c3d").write_bytes(b"half of it")
+    for name in wal18.segments[1:4]:
+        assert recovery.fetch(name) == 0
+        assert recovery.target.read_bytes() == wal18.read(name)
+    assert len(recovery.bringing()) == 1
 
 
 def test_it_ends_with_the_recovery(wal18: RealWal, recovery: Recovery) -> None:
