@@ -85,8 +85,8 @@ class Parts:
         self._queue: queue.SimpleQueue[tuple[int, bytes] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
 
-    def add(self, buffer: bytearray) -> None:
-        """Take the next part out of `buffer`, which is empty then; blocks while `max_threads` parts are on their way."""
+    def add(self, data: bytes) -> None:
+        """Take the next part; blocks while `max_threads` parts are on their way."""
         number = len(self.digests) + 1
         if number > MAX_PARTS:
             raise RepositoryError(
@@ -101,8 +101,6 @@ class Parts:
                 self._changed.wait(_LOOK_SECONDS)
             self._check()
             self._pending += 1
-        data = bytes(buffer)
-        buffer.clear()
         self.digests.append(md5(data))
         if len(self._threads) < min(limit, number):
             # Daemons: a store that never answers must not keep the process from ending.

@@ -49,7 +49,8 @@ class S3Upload(Upload):
         self.key = key
         self._repository = repository
         self._client = repository.client
-        self._buffer = bytearray()
+        self._pieces: list[bytes | memoryview] = []  # of the part that is being filled; joined once, when it is whole
+        self._held_bytes = 0
         self._size_bytes = 0
         self._parts: Parts | None = None
         self._list: list[dict[str, Any]] = []
@@ -65,19 +66,20 @@ class S3Upload(Upload):
         rest = memoryview(data)
         while rest:
             # Only when more follows: an object of exactly one part is still a small one.
-            if len(self._buffer) == part_bytes:
+            if self._held_bytes == part_bytes:
                 self._send_part()
-            room = part_bytes - len(self._buffer)
-            self._buffer += rest[:room]
-            self._size_bytes += min(room, len(rest))
-            rest = rest[room:]
+            piece = rest[: part_bytes - self._held_bytes]
+            self._pieces.append(piece)
+            self._held_bytes += len(piece)
+            self._size_bytes += len(piece)
+            rest = rest[len(piece) :]
 
     def confirm(self) -> None:
         """Every part is at the store and confirmed. A small object goes whole with `publish`, which confirms it."""
         if self._given_up.is_set():
             raise self._over()
         if self._parts is not None and not self._confirmed:
-            if self._buffer:
+            if self._held_bytes:
                 self._send_part()
             self._list = self._parts.finish()
         self._confirmed = True
@@ -90,14 +92,14 @@ class S3Upload(Upload):
         if not self._matches(answer, head):
             self._read_back()
         self._published = True
-        self._buffer = bytearray()
+        self._forget()
         return ObjectInfo(self.key, self._size_bytes, in_utc(head.get("LastModified")))
 
     def abort(self) -> None:
         if self._published or self._given_up.is_set():
             return
         self._given_up.set()
-        self._buffer = bytearray()
+        self._forget()
         parts = self._parts
         if parts is None:
             return
@@ -120,7 +122,12 @@ class S3Upload(Upload):
             if self._given_up.is_set():
                 self._given_up.clear()
                 self.abort()
-        self._parts.add(self._buffer)
+        data = b"".join(self._pieces)
+        self._forget()
+        self._parts.add(data)
+
+    def _forget(self) -> None:
+        self._pieces, self._held_bytes = [], 0
 
     def _facts(self) -> dict[str, Any]:
         """What the object carries: our mark, and its lock."""
@@ -164,7 +171,7 @@ class S3Upload(Upload):
     def _send_once(self, conditional: bool) -> Answer:
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if conditional else {}
         if self._parts is None:
-            data = bytes(self._buffer)
+            data = b"".join(self._pieces)
             request = {**checked_body(data, md5(data)), **self._facts(), **condition}
             return self._client.ask("put_object", "publishing", self.key, attempts=1, **request)
         request = {"UploadId": self._parts.upload_id, "MultipartUpload": {"Parts": self._list}, **condition}
@@ -192,7 +199,7 @@ class S3Upload(Upload):
         """Whether checksums of the store's own say that it holds what was sent; where they cannot, it has to be read back."""
         etags = {plain_etag(answer), plain_etag(head)}
         if self._parts is None:
-            return md5(bytes(self._buffer)).hex() in etags
+            return md5(b"".join(self._pieces)).hex() in etags
         if self._parts.unconfirmed:
             return False
         # Every part is confirmed, and was named by its ETag. A composite ETag of another value speaks against that.
@@ -200,7 +207,7 @@ class S3Upload(Upload):
 
     def _read_back(self) -> None:
         part_bytes = self._client.options.part_bytes
-        digests = self._parts.digests if self._parts is not None else [md5(bytes(self._buffer))]
+        digests = self._parts.digests if self._parts is not None else [md5(b"".join(self._pieces))]
         with S3Body(self._client, self.key) as body:
             for number, digest in enumerate(digests, 1):
                 if md5(_exactly(body, part_bytes)) != digest:
