@@ -195,6 +195,19 @@ def test_a_slot_that_the_server_gave_up_is_said(tmp_path: Path) -> None:
             receiving.kill()
 
 
+def test_a_slot_that_nobody_moves_any_more_is_said(server: Server, receiving: Receiving) -> None:
+    receiving.start()
+    receiving.streams()
+    receiving.kill(signal.SIGTERM)
+    receiving.more["hold"] = False
+    receiving.start()
+    receiving.comes_to(lambda: "'lifeboat_archived' keeps WAL and nobody moves it" in receiving.status["trouble"], "the alarm")
+    names = fill(server, 2)
+    receiving.has(names)
+    server.execute("SELECT pg_drop_replication_slot('lifeboat_archived')")
+    receiving.comes_to(lambda: receiving.status["trouble"] == "", "no alarm any more")
+
+
 @pytest.mark.parametrize("victim", ["pg_receivewal", "all of it"])
 def test_after_a_kill_it_goes_on_without_a_gap(server: Server, receiving: Receiving, victim: str) -> None:
     receiving.start()
