@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,9 @@ class Recovery:
     def brought(self) -> list[str]:
         return sorted(name for name in os.listdir(self.ahead) if len(name) == 24) if self.ahead.exists() else []
 
+    def brings(self, names: list[str]) -> bool:
+        return self.brought() == names
+
     def bringing(self) -> list[int]:
         """The processes that do it."""
         found = []
@@ -75,7 +79,8 @@ def test_what_follows_lies_there_when_it_is_asked_for_and_never_more_than_was_sa
     leftover.mkdir()
     assert recovery.fetch(first[0]) == 0
     for number, name in enumerate(first[1:], 1):
-        eventually(lambda number=number: recovery.brought() == first[number : number + 2], f"{first[number : number + 2]} are there")
+        following = first[number : number + 2]
+        eventually(partial(recovery.brings, following), f"{following} are there")
         assert (recovery.ahead / name).read_bytes() == wal18.read(name)
         # Not one more comes before one is taken.
         assert recovery.fetch(name) == 0
