@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.physical_run import run as back_up_base
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.info import archive_info
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import Lsn, WalName
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.receive import ReceiveJob
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.spool_status import spool_status_file
+from support.bases import base_options
 from support.clusters import Server
 from support.leaks import children, eventually
 from support.logical import Identity, new_identity, posix
@@ -178,6 +181,21 @@ def test_what_lies_only_in_the_spool_is_counted_and_kept_by_the_server_and_survi
     receiving.has(names)
     assert gapless(receiving.numbers())
     receiving.comes_to(lambda: receiving.status["trouble"] == "", "no alarm any more")
+
+
+@pytest.mark.needs("program:age", "program:zstd")
+def test_a_server_whose_log_is_only_received_has_base_backups_and_a_window(server: Server, receiving: Receiving) -> None:
+    receiving.start()
+    receiving.streams()
+    receiving.has(fill(server, 1))
+    backup = back_up_base(base_options(server, receiving.specs, receiving.identity, receiving.root))
+    names = fill(server, 3)
+    receiving.has(names)
+    login = {"login_unix_socket": str(server.socket_dir), "login_port": server.port}
+    (found,) = archive_info({"system": "shop", "repositories": receiving.specs, "cache_dir": "", **login})["archives"].values()
+    assert found["problems"] == []
+    assert (found["window"]["from_backup"], found["window"]["last_segment"]) == (backup["backup_id"], names[-1])
+    assert found["lag"]["segments"] == 0
 
 
 def test_a_slot_that_the_server_gave_up_is_said(tmp_path: Path) -> None:
