@@ -21,6 +21,7 @@ import socket
 import time
 from pathlib import Path
 
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Locked
 from ansible_collections.lifeboat.postgres.plugins.module_utils.private_directory import private_directory
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.postmaster import Postmaster
 
@@ -42,19 +43,22 @@ class Life:
         self._lock: int | None = None
 
     def take(self, wait_seconds: float) -> bool:
-        """Become the worker of this life, with no acknowledgement standing; False when another one still is after so long.
+        """Become the worker of this life, with no acknowledgement standing; False when another one is, and listens.
 
         The lock is one of this life, not of the cluster: a worker of the life before that was stopped in the midst of its
         work must not keep the new one from working. It ends by itself as soon as it goes on.
-        Raises `ConfigurationError` when the directory is not a private one, `OSError`.
+        Raises `ConfigurationError` when the directory is not a private one, `Locked` when another one has neither listened nor
+        ended for so long, `OSError`.
         """
         private_directory(self.run_dir, "run", "run_dir")
         private_directory(self.folder, "run", "run_dir")
         self._lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + wait_seconds
         while not _try_lock(self._lock):
-            if time.monotonic() >= deadline or _somebody_listens(self.folder):
+            if _somebody_listens(self.folder):
                 return False
+            if time.monotonic() >= deadline:
+                raise Locked("another worker neither listens nor ends", str(self.folder), "It ends with what it is waiting for.")
             time.sleep(_PAUSE_SECONDS)
         # Looked at first: what it holds is removed, and a link would lead to other files.
         private_directory(self.folder / _OK, "run", "run_dir")

@@ -79,12 +79,13 @@ def _alive(life: str) -> bool:
 
 
 def _through_worker(run_dir: str, life: str, data_dir: str, config: str, path: str) -> int:
-    why = "it ended again and again"
     for _try in range(_TRIES):
         connection = _connect(run_dir, life, data_dir)
         if connection is None:
             why = _start_worker(run_dir, life, data_dir, config)
             connection = _connect(run_dir, life, data_dir)
+            if connection is None and why:
+                raise Broken(why)
         if connection is not None:
             answer = _ask(connection, data_dir, path)
             if answer is not None:
@@ -92,7 +93,7 @@ def _through_worker(run_dir: str, life: str, data_dir: str, config: str, path: s
                 if words:
                     _say(words)
                 return status
-    raise Broken(why)
+    raise Broken("it ended again and again")
 
 
 def _connect(run_dir: str, life: str, data_dir: str) -> _socket.socket | None:
@@ -159,7 +160,7 @@ def _kill(connection: _socket.socket) -> None:
 
 
 def _start_worker(run_dir: str, life: str, data_dir: str, config: str) -> str:
-    """Start a worker and wait until it listens; else why it does not, in its own words."""
+    """Start a worker and wait until it, or another one, listens; else why not, in its own words."""
     ours, its = _socket.socketpair()
     child = os.fork()
     if child == 0:
@@ -182,7 +183,7 @@ def _start_worker(run_dir: str, life: str, data_dir: str, config: str) -> str:
         pass
     finally:
         ours.close()
-    return words.decode("utf-8", "replace").strip() or "it does not start"
+    return words.decode("utf-8", "replace").strip()
 
 
 def _become_worker(descriptor: int, arguments: list[str]) -> None:

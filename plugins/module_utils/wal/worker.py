@@ -63,6 +63,7 @@ class Worker:
         self._status = Status(where, self.job.system, life.postmaster.pid, self.job.alert_after_seconds)
         self._ending = threading.Event()
         self._orphaned = False
+        self._failed = False
         self._looking = threading.Lock()
         self._looked_at = 0.0
         self._handlers: set[threading.Thread] = set()
@@ -116,6 +117,9 @@ class Worker:
             # Before the answer: the front asks whoever listens next.
             self.life.leave()
             return b"~\n"
+        if self._failed:
+            # What was remembered of the stores may be what is wrong: a credential that was changed, a cluster's archive that is gone.
+            self._pusher, self._failed = Pusher(self.job), False
         connection.sendall(b".\n")
         task = self._shipping.ask(Path(os.fsdecode(path)))
         self._fill()
@@ -185,6 +189,7 @@ class Worker:
         try:
             self._pusher.push(path, see_that_it_waits)
         except LifeboatError as error:
+            self._failed = True
             self._status.failed(name, _one_line(error))
             raise
         if ours:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from support.launched import LaunchedServer, runs
 from support.leaks import eventually
 from support.logical import Identity
 from support.parts import require
+from support.store_fixtures import Bucket
 from support.wal import Place, archive_place
 
 
@@ -189,3 +191,23 @@ def test_a_run_directory_of_somebody_else_acknowledges_nothing(by_hand: Launched
     assert by_hand.push(forged.name).returncode != 0
     by_hand.run_dir.unlink()
     own.rename(by_hand.run_dir)
+
+
+def test_a_credential_that_was_corrected_needs_no_new_worker(
+    rclone_bucket: Bucket, keys: Identity, tmp_path: Path, no_ambient_aws: None
+) -> None:
+    require("postgresql:18")
+    spec = rclone_bucket.spec()
+    good = Path(spec["credentials_file"]).read_text()
+    credentials = tmp_path / "credentials"
+    credentials.write_text(re.sub(r"(secret_access_key\s*=\s*)\S+", r"\1wrong", good))
+    credentials.chmod(0o600)
+    with LaunchedServer(18, {"here": {**spec, "credentials_file": str(credentials)}}, keys, hand=True) as server:
+        names = server.fill_segments(2)
+        refused = server.push(names[0])
+        assert 0 < refused.returncode <= 125, refused.stderr
+        worker = server.worker()
+        credentials.write_text(good)
+        assert [server.push(name).returncode for name in names] == [0, 0]
+        assert server.worker() == worker
+        server.assert_all_archived(names)
