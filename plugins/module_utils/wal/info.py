@@ -39,6 +39,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.server import ServerWal, ask_server
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.survey import SHOWN, Survey, moment_of, survey
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.window import Base, Line, Reach, lines, named, reach, windows
+from ansible_collections.lifeboat.postgres.plugins.module_utils.words import many
 
 __all__ = ["KEYS", "archive_info"]
 
@@ -198,7 +199,7 @@ def _method(suffix: str, secrets: tuple[str, str]) -> str | None:
 
 
 def _newest(found: Survey, at: dt.datetime) -> dict[str, Any] | None:
-    if not found.newest:
+    if not found.newest or not found.newest_stored:
         return None
     stored = moment_of(found.newest_stored)
     return {"name": found.newest, "stored_at": format_moment(stored), "age_seconds": round((at - stored).total_seconds(), 3)}
@@ -255,12 +256,12 @@ def _problems(
     if identity is not None and server is not None and server.system_identifier not in ("", identity.system_identifier):
         yield f"the archive belongs to cluster {identity}, the server is {server.system_identifier}"
     if found.conflict_count:
-        yield f"{found.conflict_count} names have two contents: {', '.join(found.conflicts[:3])}"
+        yield f"{many(found.conflict_count, 'name')} with two different contents: {', '.join(found.conflicts[:3])}"
     if found.foreign_count:
-        yield f"{found.foreign_count} files are not ours: {', '.join(found.foreign[:3])}"
+        yield f"{many(found.foreign_count, 'file')} that we did not write: {', '.join(found.foreign[:3])}"
     if found.absent:
         missing = sorted(found.absent)
-        yield f"the server was told that {len(missing)} files are archived, and they are not here: {', '.join(missing[:3])}"
+        yield f"not here, though the server was told that they are archived: {many(len(missing), 'file')}, {', '.join(missing[:3])}"
     for timeline, line in known.items():
         files = found.timelines.get(timeline)
         if timeline > 1 and (files is None or not files.history) and line.steps:
@@ -274,7 +275,7 @@ def _problems(
         elif not one.whole:
             yield f"base backup {one.base.backup_id} cannot be restored: of its own WAL something is missing, {_first(one, found)}"
         elif one.hole_count and one is newest:
-            yield f"{one.missing_segments} segments are missing after the newest base backup, the first is {_first(one, found)}"
+            yield f"after the newest base backup {many(one.missing_segments, 'segment')} missing, the first is {_first(one, found)}"
 
 
 def _first(one: Reach, found: Survey) -> str:
