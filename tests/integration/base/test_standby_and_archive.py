@@ -12,8 +12,9 @@ import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.physical_run import run
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ArchiveError, DatabaseError
 from support.bases import Production, base_manifests, base_of, base_options, produced, restored, started
+from support.clusters import Server
 from support.leaks import eventually, leaves_nothing
-from support.logical import posix
+from support.logical import new_identity, posix
 from support.standbys import Standby
 
 
@@ -94,3 +95,20 @@ def test_what_is_committed_restores_though_its_repository_was_the_second(product
     with started(base.data, production18.server, {}) as session:
         assert session.execute("SELECT 1").fetchone() == (1,)
     assert base_of(attic, result["backup_id"]) == base_of(production18.spec, result["backup_id"])
+
+
+def test_a_server_that_lets_nobody_replicate_says_so_in_one_sentence(tmp_path: Path) -> None:
+    place = posix(tmp_path / "place")
+    with Server(15, tcp=True) as server:
+        rules = server.data / "pg_hba.conf"
+        rules.write_text("".join(line for line in rules.read_text().splitlines(keepends=True) if "replication" not in line))
+        server.execute("SELECT pg_reload_conf()")
+        given = base_options(server, {"here": place}, new_identity(tmp_path / "identity.txt"), tmp_path, wal="included")
+
+        def refused() -> str:
+            with pytest.raises(DatabaseError) as caught:
+                run({**given, "max_rate": "32KiB"}, check_mode=True)
+            return str(caught.value)
+
+        assert "no pg_hba.conf entry that lets this login replicate" in refused()
+    assert base_manifests(place) == []
