@@ -134,3 +134,18 @@ def test_an_object_that_is_flushed_on_the_way_stays_whole(repository: PosixRepos
         for _ in range(40):
             assert stream.read(len(piece)) == piece
         assert stream.read(1) == b""
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 7])
+def test_a_directory_that_is_read_in_parts_is_listed_whole_and_in_the_order_of_keys(
+    repository: PosixRepository, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    keys = ["a", "a-b", "a.b/c", "ab/1", "ab/2", "ab/2x/3", "ab0", "b", "ü/1", "z" * 200]
+    for key in keys:
+        repository.put(key, b"x")
+    module = "ansible_collections.lifeboat.postgres.plugins.module_utils.repository.posix"
+    monkeypatch.setattr(f"{module}._NAMES_AT_ONCE", at_once)
+    monkeypatch.setattr(f"{module}._FACTS_AT_ONCE", 2)
+    assert [info.key for info in repository.list()] == sorted(keys, key=str.encode)
+    assert [info.key for info in repository.list("a")] == sorted((key for key in keys if key.startswith("a")), key=str.encode)
+    assert [info.key for info in repository.list("ab/2")] == ["ab/2", "ab/2x/3"]
