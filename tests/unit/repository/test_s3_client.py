@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
+from typing import Optional
 
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_client
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_client import S3Client, pauses
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_client import S3Client, _usual_moment, pauses
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_options import parse_s3
 
 
@@ -41,3 +43,19 @@ def test_a_fault_of_this_program_is_not_taken_for_one_of_the_store(monkeypatch: 
     with pytest.raises(ValueError, match="a mistake"):
         client.ask("put_object", "publishing", "k")
     assert s3_client.ATTEMPTS > 1
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-11-21T03:15:00.000Z", dt.datetime(2026, 11, 21, 3, 15, tzinfo=dt.timezone.utc)),
+        ("2026-11-21T03:15:00.123456Z", dt.datetime(2026, 11, 21, 3, 15, 0, 123456, tzinfo=dt.timezone.utc)),
+        ("2026-11-21T03:15:00Z", dt.datetime(2026, 11, 21, 3, 15, tzinfo=dt.timezone.utc)),
+        ("Sat, 21 Nov 2026 03:15:00 GMT", None),
+        ("2026-11-21T03:15:00+01:00", None),
+        ("never", None),
+        (1795230900, None),
+    ],
+)
+def test_the_usual_moment_is_read_here_and_any_other_left_to_botocore(text: object, moment: Optional[dt.datetime]) -> None:
+    assert _usual_moment(text) == moment
