@@ -8,10 +8,8 @@ becomes a child of this process, so its CPU seconds are counted as well; those o
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -154,6 +152,11 @@ class Archiving:
         for name in ready:
             (self._status_dir / f"{name}.done").rename(self._status_dir / f"{name}.ready")
 
+    def archive_everything(self) -> list[str]:
+        """From now on the backlog is every whole segment that there is; their names."""
+        self.names = sorted(path.stem for path in self._status_dir.iterdir() if len(path.stem) == 24)
+        return self.names
+
     def command(self, archive_command: str) -> None:
         from psycopg import sql
 
@@ -210,15 +213,6 @@ def cpu_seconds() -> float:
     return total
 
 
-def collect_orphans(known: set[int]) -> None:
-    """What had been left to us and has ended; never a process that somebody here waits for."""
-    for pid in _tree(os.getpid())[1:]:
-        with contextlib.suppress(OSError, IndexError):
-            state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
-            if state == "Z" and int(parent) == os.getpid() and pid not in known:
-                os.waitpid(pid, os.WNOHANG)
-
-
 class _Memory:
     """The largest sum over everything that is neither PostgreSQL nor a store nor ourselves."""
 
@@ -237,11 +231,3 @@ class _Memory:
         while not self._stop.wait(0.2):
             others = [pid for pid in _tree(os.getpid())[1:] if (times := _times(pid)) and times[0] not in ("postgres", "rclone")]
             self.largest = max(self.largest, sum(map(_memory_bytes, others)))
-
-
-def empty(directory: Path) -> None:
-    for path in directory.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
