@@ -150,6 +150,8 @@ footer { margin-top: 3rem; color: var(--soft); font-size: .875rem; border-top: 1
   .row .found:not(:empty)::before { content: "found: "; color: var(--soft); }
   .detail { grid-column: 1; }
   .trends { grid-template-columns: 1fr; }
+  .window text { font-size: 19px; }
+  .trend.card { padding: .75rem .5rem 0; }
   .past li { grid-template-columns: 1fr 1fr; }
   .facts { grid-template-columns: 1fr; }
   .facts > dt { padding: .625rem 1rem 0; }

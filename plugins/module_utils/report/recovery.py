@@ -15,9 +15,9 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.words import dur
 
 __all__ = ["facts", "lag_seconds", "window"]
 
-WIDTH, HEIGHT = 720, 104
-_LEFT, _RIGHT, _LINE = 8.0, 712.0, 58.0
-_CLOSE = 108.0
+WIDTH, HEIGHT = 720, 110
+_LEFT, _RIGHT, _LINE = 8.0, 712.0, 60.0
+_CLOSE = 120.0
 """Labels that are nearer than this to an end are written from there."""
 
 
@@ -85,7 +85,7 @@ def window(report: DrillReport) -> str:
 
 def _label(x: float, moment: dt.datetime, said: str, anchor: str) -> str:
     first = f'<text{anchor} x="{x}" y="{_LINE + 24}">{moment:%Y-%m-%d %H:%M:%S}</text>'
-    return f'{first}<text{anchor} x="{x}" y="{_LINE + 38}">{said}</text>'
+    return f'{first}<text{anchor} x="{x}" y="{_LINE + 43}">{said}</text>'
 
 
 def _mark(x: float, state: dt.datetime) -> str:
@@ -93,8 +93,8 @@ def _mark(x: float, state: dt.datetime) -> str:
     anchor = "" if x < _LEFT + _CLOSE else ' class="end"' if x > _RIGHT - _CLOSE else ' class="middle"'
     return (
         f'<path class="state" d="M{x:.1f},{_LINE - 18} V{_LINE + 9}"/><circle class="state" cx="{x:.1f}" cy="{_LINE}" r="5"/>'
-        f'<text{anchor} x="{x:.1f}" y="{_LINE - 38}">recovered</text>'
-        f'<text{anchor} x="{x:.1f}" y="{_LINE - 24}">{state:%Y-%m-%d %H:%M:%S}</text>'
+        f'<text{anchor} x="{x:.1f}" y="{_LINE - 42}">recovered</text>'
+        f'<text{anchor} x="{x:.1f}" y="{_LINE - 23}">{state:%Y-%m-%d %H:%M:%S}</text>'
     )
 
 
