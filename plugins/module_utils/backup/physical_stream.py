@@ -130,9 +130,7 @@ def _streamed(job: PhysicalJob, process: ProcessStage, writer: BackupWriter, wat
     return _taken(reading, manifest, reading.tar.size_bytes, reading.tar.file_bytes, lambda: None)
 
 
-def _staged(
-    job: PhysicalJob, process: ProcessStage, writer: BackupWriter, watch: ArchiverWatch, manifest: BinaryIO, stage: Path
-) -> Taken:
+def _staged(job: PhysicalJob, process: ProcessStage, writer: BackupWriter, watch: ArchiverWatch, manifest: BinaryIO, stage: Path) -> Taken:
     with Pipeline([process]) as silent, watch.begin(silent.kill):
         silent.finish()
     ended_at = now()

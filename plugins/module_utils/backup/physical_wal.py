@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from threading import Event, Thread
 from types import TracebackType
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ArchiveError, LifeboatError, RepositoryError, WalConflict
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import one_row, psycopg
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
-from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.archive import WalArchive
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.archive import StoredWal, WalArchive
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import duration, many
 
 if TYPE_CHECKING:
@@ -37,9 +37,7 @@ _ARCHIVER = (
 )
 
 
-def archives_of(
-    repositories: Sequence[Repository], names: Sequence[str], system: str, system_identifier: str
-) -> Mapping[str, WalArchive]:
+def archives_of(repositories: Sequence[Repository], names: Sequence[str], system: str, system_identifier: str) -> Mapping[str, WalArchive]:
     """The archives of the named repositories. Each must be there and be this server's: else hours later there would be nothing to commit.
 
     Raises `ArchiveError`, `WalConflict`, `RepositoryError`.
@@ -96,23 +94,20 @@ def wait_for_segments(
 
 
 def _missing(archive: WalArchive, wanted: Sequence[str]) -> list[str]:
+    """Those of the wanted segments that the archive does not hold; raises `WalConflict` for one that it holds twice."""
+    contents: dict[str, set[str]] = {name: set() for name in wanted}
     if len(wanted) < _LIST_FROM:
-        found = {name for name in wanted if _held(name, archive.find(name))}
+        found: Iterator[StoredWal] = (stored for name in wanted for stored in archive.find(name))
     else:
-        # A listing is read once for all of them; each is looked at again when it comes twice.
         timelines = sorted({int(name[:8], 16) for name in wanted})
-        listed = [stored.name.text for timeline in timelines for stored in archive.names(timeline)]
-        found = set(listed)
-        for name in set(wanted):
-            if listed.count(name) > 1 if len(listed) < 10_000 else False:
-                _held(name, archive.find(name))
-    return [name for name in wanted if name not in found]
-
-
-def _held(name: str, stored: Sequence[Any]) -> bool:
-    if len(stored) > 1:
-        raise WalConflict(f"the archive holds {name} {len(stored)} times, with different content", "", _NEXT_STEP)
-    return bool(stored)
+        found = (stored for timeline in timelines for stored in archive.names(timeline))
+    for stored in found:
+        if stored.name.text in contents and stored.size_bytes:
+            contents[stored.name.text].add(stored.sha256)
+    for name, digests in contents.items():
+        if len(digests) > 1:
+            raise WalConflict(f"the archive holds {name} {len(digests)} times, with different content", archive.where, _NEXT_STEP)
+    return [name for name in wanted if not contents[name]]
 
 
 def archiver_words(connection: Connection[Any]) -> str:
