@@ -20,7 +20,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.inspection impor
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import KINDS, BackupRef, backup_prefix
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest_cache import cache_in
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository, validate
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
 
 __all__ = ["list_backups", "show_backup"]
@@ -62,6 +62,8 @@ class _Asked:
         )
         if not asked.specs:
             raise ConfigurationError("repositories is empty", where)
+        for title, spec in {**asked.specs, **({} if asked.report_spec is None else {"reports": asked.report_spec})}.items():
+            validate(title, spec)
         if asked.name is not None and asked.kind is None:
             raise ConfigurationError("name needs kind", where)
         if asked.query is not None:

@@ -16,7 +16,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job_commo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks import factory as check_factory
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.digest_plan import DigestPlan
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.login import read_login
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.login import LOGIN_KEYS, read_login
 
 if TYPE_CHECKING:
     from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check
@@ -32,6 +32,11 @@ DATABASE_KEYS = (
     "xmin_age_limit", "digests",
 )  # fmt: skip
 """The options that one database of several can have of its own, those of `database_fields`."""
+
+KEYS = (
+    *LOGIN_KEYS, *DATABASE_KEYS, "system", "name", "repositories", "encryption", "bin_dir", "stall_timeout", "lock_dir", "signing_key",
+    "staging_dir", "exec", "databases", "all_databases", "exclude_databases", "unlisted", "globals",
+)  # fmt: skip
 
 _WHERE = "pg_logical_backup"
 
@@ -54,6 +59,7 @@ class LogicalJob(Job):
     @classmethod
     def from_options(cls, given: Mapping[str, Any], default_db: str = "") -> LogicalJob:
         """Read a module's parameters; raises `ConfigurationError`, `SealError`, `MissingTool`."""
+        options.unknown_keys(given, KEYS, _WHERE)
         login = read_login(given, default_db=default_db)
         return cls(**{**common_fields(given, _WHERE, login, login.dbname), **database_fields(given, _WHERE)})
 

@@ -26,6 +26,12 @@ LATEST = "latest"
 DEFAULT_TIMEOUT_SECONDS = 24 * 3600.0
 """How long a drill may take: what a backup restores is code of others, and may wait for ever."""
 DEFAULT_WORK_DIR = "/var/tmp/lifeboat"  # a place that is made with mode 0711, and refused when it is somebody else's
+KEYS = (
+    "mode", "target", "markers", "database", "superuser", "data_checksums", "amcheck", "system", "name", "repositories", "repository",
+    "backup_id", "identity_file", "passphrase_file", "verify_keys", "objective", "check_groups", "timeout", "enforce_objective",
+    "failure_at", "work_dir", "bin_dir", "run_as", "jobs", "globals", "production_hosts", "report_dir", "report_repository", "waive",
+    "reap", "checks",
+)  # fmt: skip
 WAIVERS = ("isolation", "same_host", "writable_credential", "signature")
 
 _WHERE = "restore_drill"
@@ -70,6 +76,7 @@ class DrillPlan:
     @classmethod
     def from_options(cls, given: Mapping[str, Any]) -> DrillPlan:
         """Read a module's parameters; raises `ConfigurationError` that names the option."""
+        options.unknown_keys(given, KEYS, _WHERE)
         mode = options.choice(given, "mode", _WHERE, MODES, LOGICAL)
         if mode == LOGICAL:
             PitrTerms.refuse(given, _WHERE)

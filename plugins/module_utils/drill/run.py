@@ -12,6 +12,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import PASSED
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.deliver import deliver
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.frame import Frame
@@ -39,7 +40,7 @@ def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[
 
     Raises `DrillNotPassed` with the report in its `result`, `ConfigurationError` before anything runs.
     """
-    if given.get("reap"):
+    if options.boolean(given, "reap", "restore_drill", False):
         return _reap(given, check_mode)
     plan = DrillPlan.from_options(given)
     if check_mode:
