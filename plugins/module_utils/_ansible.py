@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import subprocess
 import traceback
@@ -45,6 +46,8 @@ def run_module(
     `msg` (what, where, what to do next) and `error` (the same apart, and its kind), together with what the error carries
     in `result`. `rules` go to `AnsibleModule` (`required_if`, `mutually_exclusive`, …).
     """
+    # What is loaded stays: to look for garbage in it again and again is a tenth of the time that it takes.
+    gc.set_threshold(50_000, 20, 50)
     module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=supports_check_mode, **rules)
     params = module.params
     module.no_log_values.update(_misplaced_secrets(params))
