@@ -147,12 +147,12 @@ def needed_bytes(manifest: Manifest) -> int:
     return manifest.plain_bytes + int(database * RESTORED_FACTOR) + min(database, wal_bytes(database)) + CLUSTER_BYTES
 
 
-def check_space(plan: DrillPlan, manifest: Manifest) -> None:
-    """Refuse a work directory that is in use or somebody else's, or a disk that is too full."""
+def check_space(plan: DrillPlan, *manifests: Manifest) -> None:
+    """Refuse a work directory that is in use or somebody else's, or a disk that is too full for these, all at once."""
     check_work_dir(plan.work_dir)
     place = next(path for path in (plan.work_dir, *plan.work_dir.parents) if path.exists())
     status = os.statvfs(place)
-    free, needed = status.f_bavail * status.f_frsize, needed_bytes(manifest)
+    free, needed = status.f_bavail * status.f_frsize, sum(map(needed_bytes, manifests))
     if free < needed:
         raise DrillRefused(
             f"the disk is too full for this drill: it needs {size(needed)}, {size(free)} are free",

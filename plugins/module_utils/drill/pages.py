@@ -78,7 +78,7 @@ def data_checksums(target: Target, program: PgChecksums, paths: Sequence[Path]) 
 def _run(target: Target, argv: list[str], readable: list[Path]) -> tuple[int, list[str]]:
     """Both of what it says come by one pipe; bounded, and read to the end."""
     process = target.run(["sh", "-c", 'exec "$@" >&2', "sh", *argv], readable)
-    stream = cast("IO[str]", process.stderr)
+    stream: IO[str] = cast("IO[str]", process.stderr)
     lines: list[str] = []
     try:
         for line in stream:

@@ -84,6 +84,7 @@ class PitrStory(Frame):
         with watch.phase("guard", f"guards for base backup {manifest.backup_id} from {found.repository.name}"):
             self._reap_earlier()
             prepared = look_before(plan, found, try_writing=True)
+            guard.check_space(plan, *links)
             programs = _Programs(manifest.server_version_num // 10000, plan)
             self.warnings += prepared.notes
             if found.signed_by:
@@ -209,4 +210,3 @@ def _success(recovered: Recovered) -> CheckResult:
     commit = f"last commit {recovered.last_commit.isoformat(sep=' ')}" if recovered.last_commit else "no commit was replayed"
     found = f"{many(recovered.segments, 'segment')} replayed to {recovered.lsn}, {commit}"
     return CheckResult("recovery", PASSED, "stopped at the target, by its own words, and came up", found, recovered.stopped)
-

@@ -34,7 +34,7 @@ __all__ = ["Recovered", "Recovery", "recovery_settings"]
 _POLL_SECONDS = 0.05
 _TELL_SECONDS = 10.0
 _DEATH_SECONDS = 60.0
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS = 5.0
 _ATTEMPTS = 8
 _SINCE = {"archive_library": 15, "recovery_prefetch": 15}
 LOBBY = "template1"
@@ -163,10 +163,11 @@ class Recovery:
         """A session; None when it could not be had this time: a server may end, or be about to, as one comes in."""
         try:
             conn = self._cluster.connect(LOBBY, "lifeboat drill recovery", **self.quiet)
-        except DatabaseError:
+        except DatabaseError as error:
             self._refused = self._refused or time.monotonic()
             if self._alive() and time.monotonic() - self._refused > _PATIENCE_SECONDS:
-                raise
+                hint = f"It comes in as {self._cluster.superuser!r}: name the role that made production's cluster as superuser."
+                raise DatabaseError(f"the recovering server lets the drill not in: {error.what}", error.where, hint) from None
             return None
         try:
             with database_errors("the throwaway server"):

@@ -49,6 +49,10 @@ ROWS = {
         "segment {2} is missing between {1} and {3}: of it there is only the unfinished",
     ),
     "the archive is gone": Row(lambda shop, place: [path.unlink() for path in place.root.glob("shop/wal/*/*")], "no segment of timeline 1"),
+    "a bit of the base backup is flipped": Row(
+        lambda shop, place: flip(max(place.root.glob("shop/base/cluster/*/*"), key=lambda path: path.stat().st_size)),
+        "another SHA-256 digest",
+    ),
     "a bit of a stored segment is flipped": Row(
         lambda shop, place: flip(file_of(place, shop.names[2])), "{2} is damaged", also_at_a_time=True
     ),

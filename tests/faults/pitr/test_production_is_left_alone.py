@@ -121,6 +121,13 @@ def test_code_of_the_recovered_cluster_gets_nowhere(hostile: Production, work_di
     assert hostile.query("SELECT to_regclass('loot')") is None
 
 
+def test_a_superuser_of_another_name_is_asked_for(shop: Shop, work_dir: Path) -> None:
+    report = shop.production.drill(work_dir, superuser="somebody else")
+    assert report["verdict"] == "unverified"
+    assert "lets the drill not in" in report["reason"]
+    assert "name the role that made production's cluster as superuser" in report["reason"]
+
+
 def in_s3(production: Production, bucket: Bucket) -> dict[str, Any]:
     """The repository once more, in a bucket."""
     client = bucket.store.client()
