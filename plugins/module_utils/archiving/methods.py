@@ -83,6 +83,10 @@ def _receive(_job: ArchivingJob, _server: LocalServer | None, _identifier: str) 
     return Commands(None)
 
 
+_FEW = "--retries 1 --low-level-retries 3"
+"""PostgreSQL tries again by itself. With rclone's own ten tries a store that is down kept it for minutes, with three 20 seconds."""
+
+
 def _rclone(job: ArchivingJob, server: LocalServer | None, _identifier: str) -> Commands:
     program = _program(job, server, "rclone")
     remote, separator, path = job.remote.partition(":")
@@ -94,13 +98,13 @@ def _rclone(job: ArchivingJob, server: LocalServer | None, _identifier: str) -> 
     target = f"{quoted(f'{remote}:{path.rstrip(chr(47))}')}/%f" if path else f"{quoted(f'{remote}:')}%f"
     # For a single file rclone passes over --immutable, and where a remote has no digests (crypt) it compares sizes, which are the
     # same for all segments. So what is there is never touched, and then read back and compared.
-    archive = f"{quoted(*base)} copyto --ignore-existing --retries 1 %p {target} && {quoted(*base)} cat {target} | cmp -s - %p"
+    archive = f"{quoted(*base)} copyto --ignore-existing {_FEW} %p {target} && {quoted(*base)} cat {_FEW} {target} | cmp -s - %p"
     # What rclone says of a missing file differs: 3 or 4 (https://rclone.org/docs/#exit-code), and 0 for a bucket, without a file.
     # "Certainly not there" is said only when the directory itself answers.
     place = quoted(f"{remote}:{path.rstrip('/')}")
     restore = (
-        f"rm -f %p; {quoted(*base)} copyto --retries 1 {target} %p; s=$?; test $s = 0 && test -f %p && exit 0;"
-        f" test $s != 0 && test $s != 3 && test $s != 4 || {{ {quoted(*base)} lsjson --stat {place} >/dev/null && exit 1; }};"
+        f"rm -f %p; {quoted(*base)} copyto {_FEW} {target} %p; s=$?; test $s = 0 && test -f %p && exit 0;"
+        f" test $s != 0 && test $s != 3 && test $s != 4 || {{ {quoted(*base)} lsjson --stat {_FEW} {place} >/dev/null && exit 1; }};"
         " test -f standby.signal && exit 1; exit 126"
     )
     return Commands(archive, restore)

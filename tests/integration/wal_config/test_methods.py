@@ -25,6 +25,7 @@ from support.leaks import eventually
 from support.logical import new_identity
 from support.parts import find_program
 from support.standbys import Standby
+from support.stores import BUCKET, rclone_s3
 from support.wal import LIBRARY, archive_place, command_line, job_options, write_job
 from support.wal_config import Configured
 
@@ -365,44 +366,57 @@ def test_a_standby_is_set_up_and_verified_at_its_primary() -> None:
 # --- other tools -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.needs("program:rclone")
-@pytest.mark.parametrize("kind", ["alias", "crypt"])
-def test_rclone_keeps_what_is_there_whether_or_not_its_remote_knows_digests(archiver: Configured, kind: str) -> None:
-    program, shelf = in_place("rclone", archiver), Path(archiver.directory(f"shelf-{kind}"))
-    config = archiver.server.directory / f"rclone-{kind}.conf"
-    secret = subprocess.run([program, "obscure", "x"], capture_output=True, text=True, check=True).stdout.strip()
+@contextlib.contextmanager
+def remote_of(kind: str, pg: Configured, program: str, work: Path) -> Iterator[tuple[str, Path, Path]]:
+    """A remote, the directory that it ends up in, and rclone's configuration. Ends with the block."""
+    shelf, config = Path(pg.directory("shelf")), pg.server.directory / "rclone.conf"
     text = f"[shelf]\ntype = alias\nremote = {shelf}\n"
-    config.write_text(
-        text + (f"[sealed]\ntype = crypt\nremote = shelf:\nfilename_encryption = off\npassword = {secret}\n" if kind == "crypt" else "")
-    )
-    archiver.own(config)
-    remote = "shelf:wal" if kind == "alias" else "sealed:wal"
-    options: dict[str, Any] = {
-        "method": "rclone",
-        "program": program,
-        "config_file": str(config),
-        "remote": remote,
-        "restore_command": "auto",
-    }
-    done = archiver(**options, verify=True, verify_timeout="20s")
-    assert done["verification"]["by"] == "sha256"
-    (stored,) = [path for path in shelf.rglob("*") if path.name.startswith(done["verification"]["segment"])]
-    assert (digest(stored) == done["verification"]["digest"]) == (kind == "alias")
+    with contextlib.ExitStack() as stack:
+        if kind == "crypt":
+            secret = subprocess.run([program, "obscure", "x"], capture_output=True, text=True, check=True).stdout.strip()
+            text += f"[crypt]\ntype = crypt\nremote = shelf:\nfilename_encryption = off\npassword = {secret}\n"
+        elif kind == "s3":
+            store = stack.enter_context(rclone_s3(work / "s3"))
+            shelf = store.directory
+            text = f"[s3]\ntype = s3\nprovider = Rclone\nendpoint = {store.endpoint}\naccess_key_id = {store.access_key}\n"
+            text += f"secret_access_key = {store.secret_key}\n"
+        config.write_text(text)
+        pg.own(config)
+        yield {"alias": "shelf:wal", "crypt": "crypt:wal", "s3": f"s3:{BUCKET}/wal"}[kind], shelf, config
 
-    work = Path(archiver.directory(f"work-{kind}"))
-    (work / "segment").write_bytes(os.urandom(1024 * 1024))
 
-    def shell(name: str, segment: str) -> int:
-        command = archiver.shown(name).replace("%f", segment).replace("%p", "segment")
-        return subprocess.run(["sh", "-c", command], cwd=work, capture_output=True).returncode
+@pytest.mark.needs("program:rclone")
+@pytest.mark.parametrize("kind", ["alias", "crypt", "s3"])
+def test_rclone_keeps_what_is_there_and_tells_absent_from_unreachable(kind: str, tmp_path: Path) -> None:
+    with Server(18, {"archive_mode": "on"}, initdb=("--wal-segsize=1",)) as server:
+        pg = Configured(server)
+        program, work = in_place("rclone", pg), Path(pg.directory("work"))
 
-    before = digest(stored)
-    assert shell("archive_command", done["verification"]["segment"]) != 0, "another content of the same size"
-    assert digest(stored) == before
-    assert shell("restore_command", done["verification"]["segment"]) == 0
-    assert digest(work / "segment") == done["verification"]["digest"]
-    assert shell("archive_command", done["verification"]["segment"]) == 0, "the same content again"
-    assert shell("restore_command", "0000000F00000000000000FF") == 1
+        def shell(name: str, segment: str) -> int:
+            command = pg.shown(name).replace("%f", segment).replace("%p", "segment")
+            return subprocess.run(["sh", "-c", command], cwd=work, capture_output=True, check=False, timeout=60).returncode
+
+        with remote_of(kind, pg, program, tmp_path) as (remote, shelf, config):
+            options: dict[str, Any] = {"method": "rclone", "program": program, "config_file": str(config), "remote": remote}
+            done = pg(**options, restore_command="auto", verify=True, verify_timeout="20s")
+            segment, proof = done["verification"]["segment"], done["verification"]["digest"]
+            assert done["verification"]["by"] == "sha256"
+            (stored,) = [path for path in shelf.rglob("*") if path.name.startswith(segment)]
+            before = digest(stored)
+            assert (before == proof) == (kind != "crypt")
+
+            (work / "segment").write_bytes(os.urandom(1024 * 1024))
+            assert shell("archive_command", segment) != 0, "another content of the same size"
+            assert digest(stored) == before
+            assert shell("restore_command", segment) == 0 and digest(work / "segment") == proof
+            assert shell("archive_command", segment) == 0, "the same content again"
+            assert shell("restore_command", "0000000F00000000000000FF") == 1
+            if kind == "s3":  # gives up a store that is down after 20 seconds, which is too long for a test
+                return
+            shelf.rename(shelf.with_name("away"))
+            assert shell("restore_command", segment) == 126
+            (work / "standby.signal").touch()
+            assert shell("restore_command", segment) == 1
 
 
 @pytest.mark.needs("program:pgbackrest", "postgresql:15")

@@ -132,6 +132,7 @@ def test_of_several_lines_the_last_counts_and_a_faulty_one_does_not() -> None:
     assert state(Entry(0, "", 0, "", "", "could not open configuration file „/data/postgresql.conf“: Permission denied")).faults()
 
 
+FEW = "--retries 1 --low-level-retries 3"
 COMMANDS = [
     ({"method": "pgbackrest", "stanza": "my shop"}, "pgbackrest '--stanza=my shop' archive-push %p"),
     (
@@ -142,7 +143,7 @@ COMMANDS = [
     ({"method": "barman", "barman_server": "shop", "barman_url": "s3://w"}, "barman-cloud-wal-archive s3://w shop %p"),
     (
         {"method": "rclone", "remote": "off:shop's wal/"},
-        "rclone copyto --ignore-existing --retries 1 %p 'off:shop'\"'\"'s wal'/%f && rclone cat 'off:shop'\"'\"'s wal'/%f | cmp -s - %p",
+        f"rclone copyto --ignore-existing {FEW} %p 'off:shop'\"'\"'s wal'/%f && rclone cat {FEW} 'off:shop'\"'\"'s wal'/%f | cmp -s - %p",
     ),
 ]
 
