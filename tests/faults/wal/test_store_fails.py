@@ -17,6 +17,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.archive impo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.fetch import Fetcher, fetch_file, fetch_for_server
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import WalName
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.push import Pusher, push_file
+from support.leaks import eventually
 from support.logical import Identity
 from support.s3proxy import BlackHole, Change, Cut, CutAnswer, Damage, Meanwhile, Reply, S3Proxy
 from support.store_fixtures import Bucket
@@ -83,17 +84,21 @@ class TestLies:
         self, wal18: RealWal, bucket: Bucket, proxy: S3Proxy, keys: Identity, tmp_path: Path
     ) -> None:
         name = wal18.segments[1]
-        push_file(wal18.path(wal18.segments[0]), wal18.job({"here": bucket.spec()}, keys, tmp_path / "run"))
+        with Pusher(wal18.job({"here": bucket.spec()}, keys, tmp_path / "run")) as direct:
+            direct.push(wal18.path(wal18.segments[0]))
+            archive = direct.required[0]
 
-        def forget(answer: Any) -> Any:
-            with open_repository("direct", bucket.spec()) as repository:
-                for stored in WalArchive(repository, "shop").find(name):
-                    repository.delete(stored.key)
-            return answer
+            def forget(answer: Any) -> Any:
+                # A store may list late what it took.
+                eventually(lambda: bool(archive.find(name)), "it is listed")
+                for stored in archive.find(name):
+                    archive.repository.delete(stored.key)
+                return answer
 
-        proxy.on("PutObject", Change(forget))
-        with pytest.raises(RepositoryError):
-            push_file(wal18.path(name), wal18.job({"here": bucket.spec(endpoint=proxy.endpoint, **SHORT)}, keys, tmp_path / "run"))
+            proxy.on("PutObject", Change(forget))
+            patient = {"connect_timeout": 0.3, "read_timeout": 1.5}
+            with pytest.raises(RepositoryError):
+                push_file(wal18.path(name), wal18.job({"here": bucket.spec(endpoint=proxy.endpoint, **patient)}, keys, tmp_path / "run"))
 
     def test_one_that_took_it_and_does_not_list_it(
         self, wal18: RealWal, bucket: Bucket, proxy: S3Proxy, keys: Identity, tmp_path: Path
@@ -156,7 +161,7 @@ class TestAway:
         began = time.monotonic()
         for name in wal18.segments[1:4]:
             assert push_file(wal18.path(name), job).behind == {"away": "it was down a moment ago"}
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
         assert len(proxy.requests) == asked
         assert sorted(place.names()) == sorted(wal18.segments[:4])
 
