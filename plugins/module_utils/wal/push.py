@@ -37,6 +37,9 @@ __all__ = ["OPTIONAL_GRACE_SECONDS", "PushResult", "Pusher", "push_file"]
 OPTIONAL_GRACE_SECONDS = 2.0
 """How much longer than the slowest required repository an optional one may take before it is noted to be behind."""
 
+CLOSING_SECONDS = 10.0
+"""How long a pusher that is closed waits for what an optional repository is just being sent."""
+
 
 @dataclass(frozen=True)
 class PushResult:
@@ -97,7 +100,7 @@ class Pusher:
     def close(self) -> None:
         self._closing.set()
         for thread in self._catching_up.values():
-            thread.join(self.job.stall_timeout_seconds)
+            thread.join(CLOSING_SECONDS)
         for archive in (*self.required, *self.optional):
             archive.repository.close()
 
