@@ -353,7 +353,7 @@ report:
       type: float
       sample: 32400.5
     rpo_note:
-      description: Why there is no RPO, or empty.
+      description: Why there is no RPO, or with O(mode=pitr) whether it is exact or a bound.
       type: str
       sample: ""
     objective:

@@ -166,7 +166,8 @@ def plan_chain(holdings: Holdings, read: Callable[[int], str], base: WalRange, t
         raise IntegrityError(
             f"the archive holds no segment of timeline {timeline}", f"from {base.first} on", "Check that archiving goes to this repository."
         )
-    notes: tuple[str, ...] = ()
+    ahead = [] if target.timeline else sorted(number for number in holdings.histories - set(holdings.segments) if number > timeline)
+    notes = tuple(f"production was promoted to timeline {number}, and of that no segment was archived yet" for number in ahead)
     if timeline == base.timeline and last < stop.segment_before(size):
         wanted = segment_name(timeline, last + 1, size)
         raise IntegrityError(
@@ -184,7 +185,8 @@ def plan_chain(holdings: Holdings, read: Callable[[int], str], base: WalRange, t
                 f" up to {Lsn((last + 1) * size)}{_partial(holdings, wanted)}",
                 next_step="Wait until that segment is archived, or choose an earlier target.",
             )
-        parts, notes = _cut_behind(holdings, parts, max(target.lsn.segment(size), stop.segment_before(size)), size)
+        parts, behind = _cut_behind(holdings, parts, max(target.lsn.segment(size), stop.segment_before(size)), size)
+        notes += behind
     for part in parts:
         missing = holes(holdings.segments.get(part.timeline, []), part.timeline, part.first, part.last)
         if missing:

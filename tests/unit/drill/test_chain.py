@@ -105,6 +105,11 @@ def test_which_timeline_is_productions_is_not_guessed(segments: list[tuple[int, 
     assert plan(holdings, histories, timeline=1).timeline == 1
 
 
+def test_a_promotion_of_which_nothing_was_archived_yet_is_a_note() -> None:
+    chain = plan(archive(line(1, 5, 8), "00000002.history"))
+    assert (chain.timeline, chain.notes) == (1, ("production was promoted to timeline 2, and of that no segment was archived yet",))
+
+
 def test_two_contents_of_one_name_are_a_fault_where_they_are_needed() -> None:
     def found() -> Iterator[Found]:
         for _timeline, number in line(1, 3, 9):
