@@ -29,6 +29,8 @@ from support.stores import BUCKET, rclone_s3
 from support.wal import LIBRARY, archive_place, command_line, job_options, write_job
 from support.wal_config import Configured
 
+pytestmark = pytest.mark.needs("postgresql:15", "postgresql:18", "program:age", "program:zstd")
+
 
 def digest(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()

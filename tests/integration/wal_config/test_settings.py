@@ -14,6 +14,8 @@ from support.leaks import eventually
 from support.modules import run_module
 from support.wal_config import Configured
 
+pytestmark = pytest.mark.needs("postgresql:15", "postgresql:18")
+
 PUSH = "archive-wal %p %f"
 
 
