@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job_common import ASSET_KEYS, Job, asset_fields, common_fields
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks import factory as check_factory
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.digest_plan import DigestPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.login import LOGIN_KEYS, read_login
 
 if TYPE_CHECKING:
     from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.digest_plan import DigestPlan
 
 __all__ = ["DATABASE", "DATABASE_KEYS", "GLOBALS", "LogicalJob", "database_fields"]
 
@@ -68,7 +67,7 @@ def database_fields(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The fields of a `LogicalJob` that may differ from one database to the next; raises `ConfigurationError`."""
     return {
         **asset_fields(given, where),
-        "checks": check_factory.parse(given.get("checks") or []),
+        "checks": _checks(given),
         "queries": read_queries(given.get("evidence_queries") or []),
         "evidence_budget_seconds": options.duration_seconds(given, "evidence_budget", where, 300.0),
         "lock_timeout_seconds": options.duration_seconds(given, "lock_timeout", where, 60.0, minimum=1),
@@ -77,8 +76,25 @@ def database_fields(given: Mapping[str, Any], where: str) -> dict[str, Any]:
         "statistics": options.boolean(given, "statistics", where, False),
         "snapshot_budget_seconds": options.duration_seconds(given, "snapshot_budget", where, None, minimum=1),
         "xmin_age_limit": options.integer(given, "xmin_age_limit", where, None, minimum=1),
-        "digests": DigestPlan.from_options(options.mapping(given, "digests", where, None)),
+        "digests": _digests(given, where),
     }
+
+
+def _checks(given: Mapping[str, Any]) -> Sequence[Check]:
+    if not given.get("checks"):
+        return ()
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.checks import factory
+
+    return factory.parse(given["checks"])
+
+
+def _digests(given: Mapping[str, Any], where: str) -> DigestPlan | None:
+    asked = options.mapping(given, "digests", where, None)
+    if not asked:
+        return None
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.digest_plan import DigestPlan
+
+    return DigestPlan.from_options(asked)
 
 
 def _format(given: Mapping[str, Any], where: str) -> str:

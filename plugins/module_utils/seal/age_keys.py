@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, SealError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.secret_file import read_secret_file
-from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.ssh_keys import has_passphrase, public_key_fields
 
 __all__ = ["check_identity_file", "identity_lines", "parse_recipients"]
 
@@ -51,6 +50,8 @@ def identity_lines(path: str) -> list[str]:
     where = f"identity file {path}"
     text = read_secret_file(path, where)
     if "PRIVATE KEY-----" in text:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.ssh_keys import has_passphrase
+
         if has_passphrase(text, where):
             raise SealError(f"the SSH key is {_LOCKED}", where, f"Take it off: ssh-keygen -p -f {path}")
         return [text]
@@ -86,6 +87,8 @@ def _recipient(text: str, where: str) -> str:
 
 
 def _ssh_recipient(text: str, where: str) -> str:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.ssh_keys import public_key_fields
+
     key = public_key_fields(text)
     if key is None:
         raise ConfigurationError("not a whole SSH public key: it was cut or mistyped", where, "Give one line of a .pub file.")
