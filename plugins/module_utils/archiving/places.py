@@ -12,6 +12,7 @@ import os
 import posixpath
 import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -84,13 +85,13 @@ class SystemSettings:
 class ConfigurationFile:
     """A file that the server reads. `path` is where it lies for us, `server_path` for the server (inside a container)."""
 
-    def __init__(self, path: Path, server_path: str, like: Path | None = None, read_at: tuple[str, int] | None = None) -> None:
-        """`like` is a file whose owner and mode a new one gets: one that the server can read. `read_at` is the file and
-        the line that reads a new one in, where that is known.
+    def __init__(self, path: Path, server_path: str, like: Path | None = None, read: Mapping[str, ReadAt] | None = None) -> None:
+        """`like` is a file whose owner and mode a new one gets: one that the server can read. `read` is what the configuration
+        reads in (`read_includes`).
         """
         self.path, self.server_path = path, server_path
         self.label = str(path)
-        self._like, self._read_at = like, read_at
+        self._like, self._read = like, read or {}
         self._before: bytes | None = None
         self._written = False
 
@@ -147,9 +148,15 @@ class ConfigurationFile:
             return True
         if posixpath.dirname(entry.file) == directory and entry.file != state.config_file:
             return entry.file > self.server_path  # in the order of their names' bytes
-        if self._read_at is not None and entry.file == self._read_at[0]:
-            return entry.line > self._read_at[1]
-        return False
+        ours = self._read_at(self.server_path)
+        theirs = self._read_at(entry.file)
+        if ours is not None and entry.file == ours.file:
+            return entry.line > ours.line
+        # What is not known beforehand is found out after writing, by asking the server.
+        return ours is not None and theirs is not None and ours.file == theirs.file and theirs.line > ours.line
+
+    def _read_at(self, file: str) -> ReadAt | None:
+        return self._read.get(file, self._read.get(posixpath.dirname(file)))
 
     def _replace(self, data: bytes) -> None:
         """Whole or not at all. A name that begins with a dot is never read as configuration."""
@@ -183,26 +190,38 @@ class ConfigurationFile:
         os.fchmod(descriptor, mode)
 
 
-def read_includes(connection: Connection[Any], state: ServerState) -> dict[str, tuple[str, int]]:
-    """Directories and files that the configuration reads in, as the server sees them, with the file and line that says so."""
-    found: dict[str, tuple[str, int]] = {}
-    for file in dict.fromkeys([state.config_file, *(entry.file for entry in state.entries if entry.file)]):
+@dataclass(frozen=True)
+class ReadAt:
+    """The line that reads a file or a directory in."""
+
+    file: str
+    line: int
+    is_directory: bool
+
+
+def read_includes(connection: Connection[Any], state: ServerState) -> dict[str, ReadAt]:
+    """Directories and files that the configuration reads in, as the server sees them."""
+    found: dict[str, ReadAt] = {}
+    waiting = list(dict.fromkeys([state.config_file, *(entry.file for entry in state.entries if entry.file)]))
+    for file in waiting:  # which grows by files that hold nothing but such lines
         if file == state.auto_file:
             continue
         with database_errors(file, "Log in as a superuser."):
             row = connection.execute("SELECT pg_catalog.pg_read_file(%s, 0, 10000000, true)", (file,)).fetchone()
         for include in includes((row[0] if row else "") or ""):
             target = posixpath.normpath(posixpath.join(posixpath.dirname(file), include.target))
-            found.setdefault(target, (file, include.line))
+            found[target] = ReadAt(file, include.line, include.directive == "include_dir")
+            if not found[target].is_directory and target not in waiting:
+                waiting.append(target)
     return found
 
 
-def find_file(path: str, server_path: str, state: ServerState, read: Mapping[str, tuple[str, int]]) -> ConfigurationFile:
+def find_file(path: str, server_path: str, state: ServerState, read: Mapping[str, ReadAt]) -> ConfigurationFile:
     """The file to write: the one that was named, else `lifeboat.conf` in a directory that is read in.
 
     Raises `ConfigurationError` for a file that the server does not read.
     """
-    directories = [target for target in read if not target.endswith(".conf")]
+    directories = [target for target, at in read.items() if at.is_directory]
     if not path:
         if not directories:
             raise _not_read("no directory of configuration files", state)
@@ -210,7 +229,7 @@ def find_file(path: str, server_path: str, state: ServerState, read: Mapping[str
     server_path = posixpath.normpath(server_path or path)
     known = server_path == state.config_file or server_path in read or any(entry.file == server_path for entry in state.entries)
     directory = posixpath.dirname(server_path)
-    if not known and (directory not in read or not server_path.endswith(".conf") or posixpath.basename(server_path).startswith(".")):
+    if not known and (directory not in directories or not server_path.endswith(".conf") or posixpath.basename(server_path).startswith(".")):
         raise _not_read(f"neither {server_path} nor a directory that would take it in", state)
     if not Path(path).parent.is_dir():
         raise ConfigurationError(
@@ -218,7 +237,7 @@ def find_file(path: str, server_path: str, state: ServerState, read: Mapping[str
         )
     like = Path(state.config_file)
     here = Path(path) if Path(path).exists() else next((other for other in sorted(Path(path).parent.glob("*.conf"))), None)
-    return ConfigurationFile(Path(path), server_path, here or (like if like.exists() else None), read.get(server_path, read.get(directory)))
+    return ConfigurationFile(Path(path), server_path, here or (like if like.exists() else None), read)
 
 
 def _not_read(what: str, state: ServerState) -> ConfigurationError:

@@ -103,6 +103,26 @@ def test_a_line_that_wins_over_ours_is_named_and_nothing_is_changed(pg: Configur
     assert not (pg.conf_d / "lifeboat.conf").exists()
 
 
+@pytest.mark.parametrize("nested", [False, True], ids=["by the same file", "by another file"])
+def test_a_directory_that_is_read_later_wins_and_is_named(pg: Configured, nested: bool) -> None:
+    later = pg.server.data / "later.d"
+    later.mkdir(exist_ok=True)
+    pg.own(later)
+    (later / "00.conf").write_text("archive_timeout = 30\n")
+    pg.own(later / "00.conf")
+    with (pg.server.data / "postgresql.conf").open("a") as main:
+        main.write("include = 'more.conf'\n" if nested else "include_dir = 'later.d'\n")
+    (pg.server.data / "more.conf").write_text("include_dir = 'later.d'\n")
+    pg.own(pg.server.data / "more.conf")
+    path = pg.conf_d / "lifeboat.conf"
+    with pytest.raises(ConfigurationError, match=r"'30s' in .*later\.d/00\.conf, line 1"):
+        pg(archive_timeout="1min", place="file", path=str(path))
+    assert not path.exists()
+    # Without a path the directory that is read last is taken.
+    done = pg(archive_timeout="1min", place="file", check=True)
+    assert done["file"] == str(later / "lifeboat.conf") and done["changed"]
+
+
 def test_a_line_that_comes_before_ours_is_overridden(pg: Configured) -> None:
     pg.put("10-mine.conf", "archive_timeout = 30\n")
     done = pg(archive_timeout="1min", place="file")
