@@ -280,7 +280,7 @@ def _rclone_reason(arguments: Sequence[str], compared: bool) -> str:
     if verb in ("sync", "rcat"):
         return _OVERWRITES
     if verb in ("copy", "copyto") and "--ignore-existing" not in arguments:
-        # Measured with 1.60 and 1.75: for a single file --immutable is passed over, exit status 0.
+        # Measured with 1.75: for a single file --immutable is passed over, exit status 0.
         return f"{_OVERWRITES}; --immutable does not hold for a single file"
     if verb in ("copy", "copyto") and not compared:
         return "with --ignore-existing it says 0 though another content is there; compare it afterwards"
