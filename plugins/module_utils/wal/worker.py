@@ -193,7 +193,9 @@ class Worker:
             self._status.failed(name, _one_line(error))
             raise
         if ours:
-            self.life.acknowledge(name)
+            # A run directory that is full makes the next question slower, and the file no less archived.
+            with contextlib.suppress(OSError):
+                self.life.acknowledge(name)
         self._status.archived(name)
 
     def _stuck(self) -> bool:
