@@ -8,8 +8,10 @@ here: directories and regular files only, each once, below one directory, never 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
+import sys
 import tarfile
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +22,8 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import CH
 
 __all__ = ["BaseUnpacker"]
 
+_RESERVED_FROM = 1024 * 1024
+"""From this size on a file's room on the disk is taken before its bytes come."""
 _REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE)
 
 
@@ -102,6 +106,8 @@ class BaseUnpacker(FunctionStage):
                 os.fchown(descriptor, *self._owner)
             if member.mode & 0o040:
                 os.fchmod(descriptor, 0o640)
+            if member.size >= _RESERVED_FROM:
+                _reserve(descriptor, member.size)
             self._move(reader, descriptor, member.size, name)
         finally:
             os.close(descriptor)
@@ -143,3 +149,18 @@ class BaseUnpacker(FunctionStage):
 
     def _wrong(self, what: str) -> IntegrityError:
         return IntegrityError(f"the opened backup is not what pg_basebackup wrote: {what}", self._where)
+
+
+def _reserve(descriptor: int, size_bytes: int) -> None:
+    """Take the room of a file at once, which halves what writing it costs the kernel, and shows a full disk early.
+
+    fallocate(2) itself: where a file system has none, Python's posix_fallocate writes all of it. Raises `OSError` for a full disk only.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    call = getattr(ctypes.CDLL(None, use_errno=True), "fallocate64", None)
+    if call is None:
+        return
+    call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    if call(descriptor, 0, 0, size_bytes) and ctypes.get_errno() == errno.ENOSPC:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
