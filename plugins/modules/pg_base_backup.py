@@ -53,8 +53,8 @@ options:
     description:
       - V(incremental) takes what changed since the last backup of this asset, full or incremental. It needs PostgreSQL 17, C(summarize_wal)
         at the server, and the last backup's file manifest, which this host keeps in O(state_dir).
-      - Where one of these is missing, the chain is not whole in every repository, or the last full backup is older than O(full_after), a full
-        backup is taken instead, and the result says why.
+      - Where one of these is missing, the chain is not whole in every repository, or the last full backup is older than O(full_after),
+        a full backup is taken instead, and the result says why.
     type: str
     choices: [full, incremental]
     default: full
@@ -129,8 +129,8 @@ options:
     default: false
   state_dir:
     description:
-      - Private directory (mode 0700) on this host for the file manifest of the last backup, which the next incremental one is measured against.
-        It tells names, sizes and checksums of the server's files, and nothing of what is in them.
+      - Private directory (mode 0700) on this host for the file manifest of the last backup, which the next incremental one
+        is measured against. It tells names, sizes and checksums of the server's files, and nothing of what is in them.
       - The default is C(/var/lib/lifeboat) for root, and C(~/.local/state/lifeboat) otherwise.
     type: path
   staging_dir:
