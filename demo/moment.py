@@ -168,4 +168,4 @@ def _require(outcome: Outcome, what: str) -> None:
 
 
 def _one(connection: psycopg.Connection[Any], statement: str) -> Any:
-    return connection.execute(statement).fetchone()[0]  # type: ignore[index, arg-type, call-overload]
+    return connection.execute(statement).fetchone()[0]  # type: ignore[index]

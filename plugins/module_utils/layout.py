@@ -193,12 +193,7 @@ def check_key(key: str) -> str:
     Refused: empty, absolute, empty components, `.` and `..`, control characters and backslashes, over 900 bytes.
     """
     components = key.split("/")
-    if (
-        not key
-        or len(key.encode()) > 900
-        or any(component in ("", ".", "..") for component in components)
-        or _UNSAFE.search(key)
-    ):
+    if not key or len(key.encode()) > 900 or any(component in ("", ".", "..") for component in components) or _UNSAFE.search(key):
         raise UnsafeName(f"{key!r} is not a safe key", next_step="Nothing was read or written.")
     return key
 

@@ -98,8 +98,8 @@ options:
         type: int
   markers:
     description:
-      - With O(mode=pitr), queries that tell the moment from another one. A query gives something when it gives a row, and for one single value
-        when that is neither null, false nor 0.
+      - With O(mode=pitr), queries that tell the moment from another one. A query gives something when it gives a row, and for one
+        single value when that is neither null, false nor 0.
     type: dict
     suboptions:
       must_exist:

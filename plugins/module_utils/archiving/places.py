@@ -203,7 +203,9 @@ def read_includes(connection: Connection[Any], state: ServerState) -> dict[str, 
     """Directories and files that the configuration reads in, as the server sees them."""
     found: dict[str, ReadAt] = {}
     waiting = list(dict.fromkeys([state.config_file, *(entry.file for entry in state.entries if entry.file)]))
-    for file in waiting:  # which grows by files that hold nothing but such lines
+    seen = set(waiting)
+    while waiting:
+        file = waiting.pop(0)
         if file == state.auto_file:
             continue
         with database_errors(file, "Log in as a superuser."):
@@ -211,7 +213,8 @@ def read_includes(connection: Connection[Any], state: ServerState) -> dict[str, 
         for include in includes((row[0] if row else "") or ""):
             target = posixpath.normpath(posixpath.join(posixpath.dirname(file), include.target))
             found[target] = ReadAt(file, include.line, include.directive == "include_dir")
-            if not found[target].is_directory and target not in waiting:
+            if not found[target].is_directory and target not in seen:
+                seen.add(target)
                 waiting.append(target)
     return found
 

@@ -104,7 +104,7 @@ class Repository(ABC):
     def delete(self, key: str) -> None:
         """Remove an object; raises `ObjectMissing`, `AccessDenied`."""
 
-    def settle(self, key: str) -> None:
+    def settle(self, key: str) -> None:  # noqa: B027 - most stores have nothing to do for it
         """Return once an object that is there already would outlast a power cut, whoever wrote it and however far they came.
 
         What a store shows, it keeps; a directory has to be synced. May raise `ObjectMissing`.

@@ -8,7 +8,7 @@ Each row breaks a copy of a real archive. `Production.drill` also sees that the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,21 +34,26 @@ class Row:
     also_at_a_time: bool = False
 
 
+def remove(files: Iterable[Path]) -> None:
+    for path in list(files):
+        path.unlink()
+
+
 def _swap(shop: Shop, place: Place) -> None:
     replace(place, shop.names[2], place.opened(shop.names[1], shop.production.identity), shop.production.identity.recipient)
 
 
 ROWS = {
-    "a segment is missing": Row(lambda shop, place: file_of(place, shop.names[2]).unlink(), "segment {2} is missing between {1} and {3}"),
+    "a segment is missing": Row(lambda shop, place: remove([file_of(place, shop.names[2])]), "segment {2} is missing between {1} and {3}"),
     "two segments are missing": Row(
-        lambda shop, place: [file_of(place, shop.names[number]).unlink() for number in (1, 2)],
+        lambda shop, place: remove(file_of(place, shop.names[number]) for number in (1, 2)),
         "segment {1} and 1 more are missing between {0} and {3}",
     ),
     "of a segment there is only the partial": Row(
         lambda shop, place: only_partial(place, shop.names[2]),
         "segment {2} is missing between {1} and {3}: of it there is only the unfinished",
     ),
-    "the archive is gone": Row(lambda shop, place: [path.unlink() for path in place.root.glob("shop/wal/*/*")], "no segment of timeline 1"),
+    "the archive is gone": Row(lambda shop, place: remove(place.root.glob("shop/wal/*/*")), "no segment of timeline 1"),
     "a bit of the base backup is flipped": Row(
         lambda shop, place: flip(max(place.root.glob("shop/base/cluster/*/*"), key=lambda path: path.stat().st_size)),
         "another SHA-256 digest",

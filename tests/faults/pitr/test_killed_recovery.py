@@ -96,8 +96,9 @@ def test_somebody_who_is_not_root_recovers_as_well(shop: Shop, work_dir: Path) -
     own.write_bytes(shop.production.identity.file.read_bytes())
     own.chmod(0o600)
     entry = account()
-    for path in (work_dir.parent, own) if entry is not None else ():
-        os.chown(path, entry.pw_uid, entry.pw_gid)
+    if entry is not None:
+        for path in (work_dir.parent, own):
+            os.chown(path, entry.pw_uid, entry.pw_gid)
     done = as_ordinary_user(DRILL, json.dumps(shop.production.options(work_dir, identity_file=str(own))))
     report = json.loads(done.stdout.splitlines()[-1])
     assert (report["verdict"], report["isolation"]["isolated"]) == ("passed", True), report["reason"]

@@ -28,7 +28,9 @@ EMPTY = ("shared_preload_libraries", "primary_conninfo", "listen_addresses")
 def test_settings_that_production_made_by_alter_system_do_not_act(shop: Shop, work_dir: Path) -> None:
     assert "of production" in (shop.production.server.data / "postgresql.auto.conf").read_text()
     settings = {**dict.fromkeys(EMPTY, ""), "archive_mode": "off"}
-    checks = [{"sql": {"query": f"SELECT current_setting('{name}')", "expect": value}} for name, value in settings.items()]
+    checks: list[dict[str, Any]] = [
+        {"sql": {"query": f"SELECT current_setting('{name}')", "expect": value}} for name, value in settings.items()
+    ]
     checks += [
         {"sql": {"query": "SELECT count(*) FROM pg_file_settings", "expect": 0}},
         {"sql": {"query": "SELECT count(*) FROM pg_hba_file_rules WHERE 'replication' = ANY (database)", "expect": 0}},

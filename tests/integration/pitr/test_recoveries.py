@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.run import run as run_drill
@@ -134,7 +135,7 @@ def test_check_mode_says_what_would_be_replayed_and_names_a_hole(grown: tuple[Pr
     ],
 )
 def test_wrong_options_are_refused_before_anything_runs(
-    grown: tuple[Production, list[str]], work_dir: Path, change: dict[str, object], says: str
+    grown: tuple[Production, list[str]], work_dir: Path, change: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=says):
         run_drill(grown[0].options(work_dir, **change))

@@ -34,7 +34,8 @@ def passed(data: bytes, stage: BaseTar) -> bytes:
 
 
 def test_it_passes_unchanged_and_says_what_it_held() -> None:
-    caught, seen = bytearray(), []
+    caught = bytearray()
+    seen: list[str] = []
     stage = BaseTar({"backup_label": caught.extend}, seen.append)
     assert passed(WHOLE, stage) == WHOLE
     assert (stage.size_bytes, stage.files, stage.incremental) == (len(WHOLE), 4, 1)

@@ -8,6 +8,7 @@ import datetime as dt
 import tracemalloc
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.chain import Chain, Holdings, look, plan_chain
@@ -67,7 +68,7 @@ def test_the_latest_state_takes_everything_from_the_base_on() -> None:
         (line(1, 5, 9), (), {"timeline": 3}, "00000003.history is missing"),
     ],
 )  # fmt: skip
-def test_what_is_missing_is_named(segments: list[tuple[int, int]], others: tuple[str, ...], target: dict[str, object], says: str) -> None:
+def test_what_is_missing_is_named(segments: list[tuple[int, int]], others: tuple[str, ...], target: dict[str, Any], says: str) -> None:
     with pytest.raises(IntegrityError) as error:
         plan(archive(segments, *others), **target)
     assert says in str(error.value)
