@@ -72,8 +72,8 @@ def test_tasks_use_every_option_and_no_other_variable_of_the_collection(role: st
 LEFT_TO_THE_MODULE = {
     # A database of several is called by its own name, and brings its queries with it.
     "pg_logical_backup": {"name", "login_db", "evidence_queries"},
-    # Reaping is no drill; a recovery to a moment is of a whole server, not of one database after the other.
-    "restore_drill": {"reap", "mode", "target", "markers", "database", "superuser", "data_checksums", "amcheck"},
+    # Reaping is no drill.
+    "restore_drill": {"reap"},
 }
 
 
