@@ -4,8 +4,8 @@
 
     python -m ansible_collections.lifeboat.postgres.plugins.module_utils.wal.launchers DIRECTORY -c FILE
 
-    archive_command = '/usr/local/lib/lifeboat/wal-push %p'
-    restore_command = '/usr/local/lib/lifeboat/wal-fetch %f %p'
+    archive_command = '/opt/lifeboat/bin/wal-push %p'
+    restore_command = '/opt/lifeboat/bin/wal-fetch %f %p'
 
 While a backlog is drained, nearly every file was shipped before the archiver asks for it: then `wal-push` answers with what
 the shell has built in, and starts no program at all. Written anew whenever the library, its Python or `run_dir` moves.
