@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.command.terminal import Terminal, escaped
+from ansible_collections.lifeboat.postgres.plugins.module_utils.command.terminal import Terminal, complain
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
 
 __all__ = ["main"]
@@ -40,7 +40,7 @@ def _failing_closed(words: Sequence[str]) -> int:
     except SystemExit as error:  # the parser's, for a mistyped command
         return 0 if error.code in (0, None) else 126
     except BaseException as error:  # noqa: BLE001 - also a library that cannot be loaded
-        sys.stderr.write(f"lifeboat: {type(error).__name__}: {escaped(str(error))}\n")
+        complain(f"{type(error).__name__}: {error}")
         return 126
     return status if status in (0, 1, _MISSING) or status > 125 else 126
 
@@ -54,7 +54,7 @@ def _run(words: Sequence[str]) -> int:
         sys.stdout.flush()
         return status
     except LifeboatError as error:
-        sys.stderr.write(f"lifeboat: {escaped(str(error))}\n")
+        complain(str(error))
         return error.exit_code
     except BrokenPipeError:  # the reader has seen enough: `lifeboat list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

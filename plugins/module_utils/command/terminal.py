@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-__all__ = ["Terminal", "escaped"]
+__all__ = ["Terminal", "complain", "escaped"]
 
 _CODES = {"title": "1", "good": "32", "bad": "31", "doubt": "33"}
 
@@ -17,6 +19,20 @@ _CODES = {"title": "1", "good": "32", "bad": "31", "doubt": "33"}
 def escaped(text: str) -> str:
     """A text that does nothing to a terminal, whatever it holds."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def complain(words: str) -> None:
+    """Say in one line what went wrong, where errors go: a terminal, or the log of the server that started us.
+
+    A log that nobody reads any more changes nothing. What Python could not write it tries again when it exits, and a
+    failure of that would become the exit status, which a recovery takes for the end of the log.
+    """
+    try:
+        sys.stderr.write(f"lifeboat: {escaped(words)}\n")
+        sys.stderr.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 class Terminal:

@@ -9,10 +9,8 @@ counts no failure, and a recovery that is told 1 takes the log to be at its end.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import sys
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.command.terminal import Terminal, escaped
+from ansible_collections.lifeboat.postgres.plugins.module_utils.command.terminal import Terminal, complain
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.job import DEFAULT_FILE, WalJob, read_job_file
 
@@ -26,13 +24,13 @@ def push(given: argparse.Namespace, terminal: Terminal) -> int:
 
         result = push_file(given.path, _job(given))
     except LifeboatError as error:
-        _say(str(error))
+        complain(str(error))
         return min(error.exit_code, 125)
     except BaseException as error:  # noqa: BLE001 - whatever it was, the status has to be one that the archiver counts
-        _say(f"archiving {given.path} failed: {type(error).__name__}: {error}")
+        complain(f"archiving {given.path} failed: {type(error).__name__}: {error}")
         return 1
     for name, reason in result.behind.items():
-        _say(f"optional repository {name!r} lacks {result.name} for now: {reason}")
+        complain(f"optional repository {name!r} lacks {result.name} for now: {reason}")
     return 0
 
 
@@ -52,7 +50,7 @@ def fetch(given: argparse.Namespace, terminal: Terminal) -> int:
         jobs.append(_job(given))
         return jobs[0]
 
-    status = fetch_for_server(given.name, given.target, make_job, _say)
+    status = fetch_for_server(given.name, given.target, make_job, complain)
     if status == DELIVERED and directory is not None and jobs[0].prefetch:
         ahead.bring_what_follows(directory, WalName.parse(given.name), given.config or DEFAULT_FILE)
     # A Python that breaks down ends with 1, too: who calls it can ask for another status than that.
@@ -71,10 +69,3 @@ def catch_up(given: argparse.Namespace, terminal: Terminal) -> int:
 
 def _job(given: argparse.Namespace) -> WalJob:
     return WalJob.from_options(read_job_file(given.config or DEFAULT_FILE))
-
-
-def _say(words: str) -> None:
-    """Into the server's log; one that is gone changes nothing."""
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"lifeboat: {escaped(words)}\n")
-        sys.stderr.flush()

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.command.terminal import Terminal, escaped
+from ansible_collections.lifeboat.postgres.plugins.module_utils.command.terminal import Terminal, complain
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import Stopped, stop_on_signals
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.job import DEFAULT_FILE, read_job_file
 
@@ -24,10 +23,10 @@ def ship(given: argparse.Namespace, terminal: Terminal) -> int:
     job = read_job_file(given.config or DEFAULT_FILE)
     status = 0
     with _until_stopped():
-        answer = run(job, Path(given.spool).expanduser(), once=given.once, say=_say)
+        answer = run(job, Path(given.spool).expanduser(), once=given.once, say=complain)
         terminal.line(f"{len(answer.names)} files shipped")
         for name, error in sorted(answer.faults.items()):
-            _say(f"{name}: {error}")
+            complain(f"{name}: {error}")
             status = status or error.exit_code
     return status
 
@@ -38,7 +37,7 @@ def receive(given: argparse.Namespace, terminal: Terminal) -> int:
 
     job = read_job_file(given.config or DEFAULT_FILE)
     with _until_stopped():
-        run(job, say=_say)
+        run(job, say=complain)
     return 0
 
 
@@ -47,8 +46,3 @@ def _until_stopped() -> Iterator[None]:
     """Being told to stop (SIGTERM, Ctrl-C) is the good end of what runs for ever: nothing was begun that must be finished."""
     with contextlib.suppress(Stopped), stop_on_signals():
         yield
-
-
-def _say(words: str) -> None:
-    sys.stderr.write(f"lifeboat: {escaped(words)}\n")
-    sys.stderr.flush()

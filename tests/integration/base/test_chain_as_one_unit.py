@@ -13,8 +13,10 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.physical_
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup_list import list_backups
 from ansible_collections.lifeboat.postgres.plugins.module_utils.copies.run import run as copy
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import IntegrityError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import manifest_key
+from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import manifest_key, new_backup_id
+from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
 from support.bases import Production, base_manifests, base_of, restored
+from support.leaks import eventually
 from support.logical import folder_of, posix
 
 Chain = tuple[list[str], dict[str, Any]]
@@ -25,7 +27,12 @@ def chain(production18: Production, tmp_path: Path) -> Chain:
     """The ids of a full backup and two that build on it, and the repository that holds them."""
     place = posix(tmp_path / "here")
     given = production18.given(repositories={"here": place}, mode="incremental", wal="included", state_dir=str(tmp_path / "state"))
-    return [run(given)["backup_id"] for _number in range(3)], place
+    ids: list[str] = []
+    while len(ids) < 3:
+        # Ids sort by their second, and within one by chance: these backups are smaller than any that is taken in earnest.
+        eventually(lambda: not ids or new_backup_id(now())[:16] > ids[-1][:16], "the next second has begun")
+        ids.append(run(given)["backup_id"])
+    return ids, place
 
 
 @pytest.fixture

@@ -388,9 +388,15 @@ class TestCommand:
 
     def test_a_log_that_nobody_reads_any_more_changes_nothing(self, wal18: RealWal, place: Place, job_file: Path) -> None:
         """The server's log collector is gone: the status is that of the file all the same."""
-        for name, status in ((wal18.segments[0], 0), ("nonsense", 5)):
+        asked = (
+            (command_line(job_file, "push", f"pg_wal/{wal18.segments[0]}"), 0),
+            (command_line(job_file, "push", "pg_wal/nonsense"), 5),
+            # Every status below 126 would be the end of the log for a recovery.
+            (command_line(job_file.with_name("gone.json"), "fetch", wal18.segments[0], "RECOVERYXLOG"), 126),
+        )
+        for command, status in asked:
             reader, writer = os.pipe()
             os.close(reader)
-            done = subprocess.run(command_line(job_file, "push", f"pg_wal/{name}"), cwd=wal18.data, stderr=writer)
+            done = subprocess.run(command, cwd=wal18.data, stderr=writer)
             os.close(writer)
-            assert done.returncode == status
+            assert done.returncode == status, command
