@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from support.clusters import Server, account, readable_bin_dir
 from support.keys import KeyPair, ssh_pair
 from support.logical import Identity, new_identity, options, posix
 
-__all__ = ["BackedUp", "as_ordinary_user", "back_up", "short_work_dir", "throwaway", "work_dir"]
+__all__ = ["DRILL", "BackedUp", "as_ordinary_user", "back_up", "drill_at", "short_work_dir", "throwaway", "work_dir"]
 
 
 @contextmanager
@@ -64,6 +65,45 @@ def throwaway(work_dir: Path, major: int, extensions: tuple[str, ...] = (), **mo
     finally:
         result = tear_down(workspace, target.cluster if target is not None else None)
         assert result.complete, result.left
+
+
+DRILL = """
+import json, sys
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.run import run
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import stop_on_signals
+try:
+    with stop_on_signals():
+        result = run(json.loads(sys.argv[1]), progress=lambda message: print(message, flush=True))
+    print(json.dumps(result["report"]))
+except LifeboatError as error:
+    print(json.dumps(error.result.get("report", str(error))))
+    sys.exit(error.exit_code)
+"""
+"""A drill in a process of its own: its progress in lines, then its report, or why there is none."""
+
+
+@contextmanager
+def drill_at(given: Mapping[str, Any], phase: str) -> Iterator[subprocess.Popen[str]]:
+    """A drill in a process of its own that has just begun this step."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRILL, json.dumps(given)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if line.startswith(phase):
+                break
+        else:
+            pytest.fail(f"the drill ended before it came to: {phase}")
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 def as_ordinary_user(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["children", "eventually", "leaves_nothing", "open_files"]
+__all__ = ["children", "eventually", "leaves_nothing", "open_files", "program"]
 
 
 def open_files() -> dict[int, str]:
@@ -38,6 +38,15 @@ def _direct_children(pid: int) -> set[int]:
             with contextlib.suppress(OSError):
                 found.update(int(word) for word in (task / "children").read_text().split())
     return found
+
+
+def program(name: str, below: int | None = None) -> int | None:
+    """The process id of a descendant that runs this program."""
+    for child in children(below):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{child}/comm").read_text().strip() == name:
+                return child
+    return None
 
 
 def eventually(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:

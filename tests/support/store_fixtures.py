@@ -9,13 +9,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_client
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3 import S3Repository
 from support.parts import require
 from support.s3proxy import S3Proxy
 from support.stores import Store, rclone_s3, versitygw
 
-__all__ = ["Bucket", "behind", "no_ambient_aws", "rclone_bucket", "rclone_server", "versity_bucket", "versity_server"]
+__all__ = [
+    "Bucket", "behind", "bucket", "no_ambient_aws", "proxy", "rclone_bucket", "rclone_server", "short_pauses",
+    "versity_bucket", "versity_server",
+]  # fmt: skip
 
 _NUMBERS = itertools.count(1)
 
@@ -81,3 +85,22 @@ def behind(proxy: S3Proxy, bucket: Bucket, **overrides: Any) -> S3Repository:
     found = open_repository("offsite", bucket.spec(endpoint=proxy.endpoint, **overrides))
     assert isinstance(found, S3Repository)
     return found
+
+
+@pytest.fixture(params=["rclone", "versitygw"])
+def bucket(request: pytest.FixtureRequest) -> Bucket:
+    """A bucket of each store: one ignores conditions, one honours them."""
+    found: Bucket = request.getfixturevalue("rclone_bucket" if request.param == "rclone" else "versity_bucket")
+    return found
+
+
+@pytest.fixture
+def proxy(bucket: Bucket) -> Iterator[S3Proxy]:
+    with S3Proxy(bucket.store.endpoint) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pauses between attempts, not their number."""
+    monkeypatch.setattr(s3_client, "_FIRST_PAUSE_SECONDS", 0.01)

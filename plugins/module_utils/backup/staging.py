@@ -29,6 +29,7 @@ from typing import BinaryIO
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import BackupGuardError, ConfigurationError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import ArchiveListing
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import named
+from ansible_collections.lifeboat.postgres.plugins.module_utils.private_directory import is_held
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import FunctionStage, copy
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import size
 
@@ -179,17 +180,7 @@ def _ends_well(path: Path) -> bool:
 
 def _alive(stage: Path) -> bool:
     """Whether a run holds it. One without its file was not finished by a run that is dead: making it happens under the lock."""
-    try:
-        owner = os.open(stage / _OWNER, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(owner)
-    return False
+    return is_held(stage / _OWNER)
 
 
 def check_staging_dir(directory: Path) -> None:

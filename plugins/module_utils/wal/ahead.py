@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.private_directory import is_held
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import SEGMENT, WalName, segment_name
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.postmaster import Postmaster, Watch
 
@@ -75,7 +76,7 @@ def bring_what_follows(directory: Path, name: WalName, config: str | os.PathLike
         temporary = directory / f".{_WANT}.{os.getpid()}"
         temporary.write_text(name.text, encoding="ascii")
         os.rename(temporary, directory / _WANT)
-        if _locked(directory):
+        if is_held(directory / _LOCK):
             return
         root = Path(os.path.abspath(__file__)).parents[6]
         program = f"import sys; sys.path.insert(0, sys.argv.pop(1)); from {__name__} import main; sys.exit(main())"
@@ -192,21 +193,7 @@ def _on_its_way(directory: Path, name: str) -> bool:
         begun = any(entry.startswith(f".{name}.") for entry in os.listdir(directory))
     except OSError:
         return False
-    return begun and _locked(directory)
-
-
-def _locked(directory: Path) -> bool:
-    try:
-        descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return begun and is_held(directory / _LOCK)
 
 
 def is_segment(name: str) -> bool:

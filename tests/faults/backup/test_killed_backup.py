@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.run import run
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
 from support.clusters import Server
-from support.leaks import children, eventually
+from support.leaks import children, eventually, program
 from support.logical import Identity, manifests_in, new_identity, options, posix
 
 pytestmark = pytest.mark.needs("program:age", "program:zstd")
@@ -55,17 +55,6 @@ def given(postgres18: Server, slow_database: str, places: dict[str, Any], tmp_pa
         return {**options(postgres18, slow_database, places, identity, tmp_path / "locks", compression_level=19), **more}
 
     return build
-
-
-def program(name: str, below: int | None = None) -> int | None:
-    """The process id of a child that runs this program."""
-    for child in children(below):
-        try:
-            if Path(f"/proc/{child}/comm").read_text().strip() == name:
-                return child
-        except OSError:
-            continue
-    return None
 
 
 def bytes_written(pid: int) -> int:

@@ -20,7 +20,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Li
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 from support.bases import base_options
 from support.clusters import Server, private_directory
-from support.leaks import children, eventually, leaves_nothing
+from support.leaks import children, eventually, leaves_nothing, program
 from support.logical import new_identity, posix
 
 pytestmark = pytest.mark.needs("program:age", "program:zstd", "postgresql:18")
@@ -46,17 +46,6 @@ def visible(given: Given) -> list[str]:
     """All that a reader of the repository can list at all."""
     with open_repository("reader", given()["repositories"]["here"], read_only=True) as reader:
         return [item.key for item in reader.list()]
-
-
-def program(name: str, below: int | None = None) -> int | None:
-    """The process id of a descendant that runs this program."""
-    for child in children(below):
-        try:
-            if Path(f"/proc/{child}/comm").read_text().strip() == name:
-                return child
-        except OSError:
-            continue
-    return None
 
 
 def streaming(server: Server) -> bool:

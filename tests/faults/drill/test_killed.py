@@ -7,17 +7,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.processes import processes_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.teardown import reap
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.workspace import drills_in
-from support.drills import BackedUp
+from support.drills import BackedUp, drill_at
 from support.leaks import children, eventually
 
 PHASES = (
@@ -33,42 +29,6 @@ PHASES = (
     "tear down",
 )
 
-DRILL = """
-import json, sys
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.run import run
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import stop_on_signals
-try:
-    with stop_on_signals():
-        run(json.loads(sys.argv[1]), progress=lambda message: print(message, flush=True))
-except LifeboatError as error:
-    print(json.dumps(error.result["report"]))
-    sys.exit(error.exit_code)
-"""
-
-
-@contextmanager
-def drill_at(shop: BackedUp, work_dir: Path, phase: str) -> Iterator[subprocess.Popen[str]]:
-    """A drill in a process of its own that has just begun this step."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", DRILL, json.dumps(shop.options(work_dir, jobs=2))],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            if line.startswith(phase):
-                break
-        else:
-            pytest.fail(f"the drill ended before it came to: {phase}")
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
 
 def leftovers(work_dir: Path) -> dict[int, str]:
     return {pid: name for directory in drills_in(work_dir) for pid, name in processes_of(directory).items()}
@@ -77,7 +37,7 @@ def leftovers(work_dir: Path) -> dict[int, str]:
 @pytest.mark.needs("netns")
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_killed_drill_leaves_no_process_and_the_reaper_takes_the_rest(shop: BackedUp, work_dir: Path, phase: str) -> None:
-    with drill_at(shop, work_dir, phase) as process:
+    with drill_at(shop.options(work_dir, jobs=2), phase) as process:
         started = children(process.pid)
         process.kill()
         process.wait()
@@ -92,7 +52,7 @@ def test_a_killed_drill_leaves_no_process_and_the_reaper_takes_the_rest(shop: Ba
 
 @pytest.mark.needs("netns")
 def test_the_next_drill_reaps_what_a_killed_one_left(shop: BackedUp, work_dir: Path) -> None:
-    with drill_at(shop, work_dir, "collect the planner's statistics") as process:
+    with drill_at(shop.options(work_dir, jobs=2), "collect the planner's statistics") as process:
         process.kill()
         process.wait()
     (left,) = drills_in(work_dir)
@@ -103,7 +63,7 @@ def test_the_next_drill_reaps_what_a_killed_one_left(shop: BackedUp, work_dir: P
 
 @pytest.mark.needs("netns")
 def test_a_reaper_leaves_a_running_drill_alone(shop: BackedUp, work_dir: Path) -> None:
-    with drill_at(shop, work_dir, "restore") as process:
+    with drill_at(shop.options(work_dir, jobs=2), "restore") as process:
         assert [item.state for item in reap(work_dir)] == ["running"]
         assert process.wait() == 0
 
@@ -119,7 +79,7 @@ def test_a_reaper_leaves_a_running_drill_alone(shop: BackedUp, work_dir: Path) -
     ],
 )
 def test_a_stopped_drill_tears_down_and_reports(shop: BackedUp, work_dir: Path, phase: str, number: signal.Signals) -> None:
-    with drill_at(shop, work_dir, phase) as process:
+    with drill_at(shop.options(work_dir, jobs=2), phase) as process:
         process.send_signal(number)
         assert process.stdout is not None
         report = json.loads(process.stdout.read().splitlines()[-1])
@@ -132,7 +92,7 @@ def test_a_stopped_drill_tears_down_and_reports(shop: BackedUp, work_dir: Path, 
 
 @pytest.mark.needs("netns")
 def test_a_signal_during_teardown_does_not_cut_it_short(shop: BackedUp, work_dir: Path) -> None:
-    with drill_at(shop, work_dir, "tear down") as process:
+    with drill_at(shop.options(work_dir, jobs=2), "tear down") as process:
         process.terminate()
         process.wait()
     assert os.listdir(work_dir) == [".lock"]

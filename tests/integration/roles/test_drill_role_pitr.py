@@ -65,7 +65,7 @@ def drill(production: Production, work_dir: Path, home: Path, **pitr: Any) -> Pl
         "lifeboat_work_dir": str(work_dir),
         "lifeboat_pitr": pitr,
     }
-    children = {group: {"hosts": {host: {}}} for group, host in (("databases", "db1"), ("drill", "drill1"))}
+    children: dict[str, Any] = {group: {"hosts": {host: {}}} for group, host in (("databases", "db1"), ("drill", "drill1"))}
     return play("drill", {"all": {"vars": own, "children": children}}, home)
 
 
