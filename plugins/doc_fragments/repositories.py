@@ -20,9 +20,9 @@ options:
         C(max_threads) (V(3)), C(object_lock) (V(none), V(governance) or V(compliance)) with C(object_lock_days)."
       - "Every type also takes C(copy_from), the name of the repository that copies come from, with C(cadence) (C(hourly),
         C(daily), C(weekly), C(monthly), C(yearly), C(every) with a duration as in C(every 10d), or C(every backup), the
-        default), and C(retention), the numbers to keep by C(hourly), C(daily), C(weekly), C(monthly), C(yearly) and C(keep).
-        A repository with C(copy_from) is not written by a backup but filled by M(lifeboat.postgres.backup_copy).
-        Nothing is removed by C(retention) yet."
+        default), and C(retention), the numbers to keep by C(hourly), C(daily), C(weekly), C(monthly), C(yearly) and C(keep),
+        with C(max_age), beyond which none stays; M(lifeboat.postgres.backup_prune) acts on it, nothing else does.
+        A repository with C(copy_from) is not written by a backup but filled by M(lifeboat.postgres.backup_copy)."
       - "C(optional: true) is for the WAL archive: a file counts as archived without this repository, and is sent there afterwards.
         One repository at least is not optional."
       - Credentials are never options. They come from C(credentials_file), the environment, or the machine's own identity.

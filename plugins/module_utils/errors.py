@@ -28,12 +28,15 @@ __all__ = [
     "NotAllBackedUp",
     "ObjectDamaged",
     "ObjectExists",
+    "ObjectLocked",
     "ObjectMissing",
     "PipelineError",
     "RepositoryError",
     "RepositoryStalled",
     "RestoreError",
+    "RetentionRefused",
     "SealError",
+    "TimedOut",
     "UnsafeName",
     "WalConflict",
 ]
@@ -99,6 +102,10 @@ class RepositoryStalled(RepositoryError):
 
 class AccessDenied(RepositoryError):
     """The credential may not do this."""
+
+
+class ObjectLocked(AccessDenied):
+    """A lock of the store's keeps the object: nobody may remove it yet."""
 
 
 class ObjectDamaged(RepositoryError):
@@ -179,6 +186,18 @@ class ArchiveError(LifeboatError):
 
 class WalConflict(ArchiveError):
     """The archive holds a file of this name with another content, or belongs to another cluster. Never overwritten."""
+
+
+class RetentionRefused(LifeboatError):
+    """What is listed cannot be believed, or too much would go: nothing was removed; `result` holds what was found."""
+
+    exit_code = 17
+
+
+class TimedOut(LifeboatError):
+    """A job did not end within its own time limit, and was stopped."""
+
+    exit_code = 18
 
 
 class DrillNotPassed(LifeboatError):

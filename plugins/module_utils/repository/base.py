@@ -11,12 +11,12 @@ from __future__ import annotations
 import builtins
 import datetime as dt
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO
 
-__all__ = ["Capabilities", "ObjectInfo", "Repository", "Upload"]
+__all__ = ["Capabilities", "Erased", "Leftover", "ObjectInfo", "Repository", "StoredVersion", "Upload"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,38 @@ class ObjectInfo:
     size_bytes: int
     modified: dt.datetime | None = None
     sha256: str | None = None
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class StoredVersion:
+    """One version of an object, as who prunes sees it. `version` is "" where the store keeps none; `latest` is the one that readers
+    see, unless it is a `marker` that hides the others."""
+
+    key: str
+    size_bytes: int
+    modified: dt.datetime | None = None
+    version: str = ""
+    latest: bool = True
+    marker: bool = False
+
+
+@dataclass(frozen=True)
+class Erased:
+    """How many were removed for good, how many only hidden, because the credential may not remove versions, and the keys of those
+    that a lock keeps."""
+
+    removed: int = 0
+    hidden: int = 0
+    locked: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something that a killed run left and no reader sees: an upload that was never completed. `mark` is the store's own."""
+
+    key: str
+    modified: dt.datetime
     mark: str = ""
 
 
@@ -67,6 +99,13 @@ class Upload(ABC):
     @abstractmethod
     def publish(self) -> ObjectInfo:
         """Make the object visible, whole, atomically and without overwriting; raises `ObjectExists`."""
+
+    def publish_listed(self) -> None:
+        """As `publish`, for one who has just seen in a listing that the key is free, and afterwards sees it in another one.
+
+        A store need not be asked for both a second time. What it took has to be confirmed by checksum all the same.
+        """
+        self.publish()
 
     @abstractmethod
     def abort(self) -> None:
@@ -109,6 +148,45 @@ class Repository(ABC):
 
         What a store shows, it keeps; a directory has to be synced. May raise `ObjectMissing`.
         """
+
+    def everything(self, prefix: str) -> Iterator[StoredVersion]:
+        """Every version of every object below `prefix`, in key order; where a credential may not see versions, what `list` gives."""
+        for info in self.list(prefix):
+            yield StoredVersion(info.key, info.size_bytes, info.modified)
+
+    def erase(self, versions: Iterable[StoredVersion]) -> Erased:
+        """Remove these for good. One that is gone already is no fault; of each key the one that readers see goes last.
+
+        Raises `AccessDenied` when nothing of one can be removed or hidden, `RepositoryError`.
+        """
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ObjectMissing
+
+        removed = 0
+        for version in versions:
+            try:
+                self.delete(version.key)
+                removed += 1
+            except ObjectMissing:
+                continue
+        return Erased(removed)
+
+    def leftovers(self, prefix: str) -> Iterator[Leftover]:
+        """What killed runs left below `prefix` and no listing shows."""
+        return iter(())
+
+    def discard(self, leftover: Leftover) -> None:  # noqa: B027 - where there are none, there is nothing to do
+        """Remove one of them; one that is gone already is no fault. Raises `AccessDenied`, `RepositoryError`."""
+
+    def clock(self) -> dt.datetime | None:
+        """The store's own present moment, or None where it has no clock but ours."""
+        return None
+
+    def locked_until(self, key: str) -> dt.datetime | None:
+        """Until when the store lets nobody remove this object, as far as this credential may know; None for not at all."""
+        return None
+
+    def lengthen_lock(self, key: str, until: dt.datetime) -> None:  # noqa: B027 - where there are no locks, there is nothing to do
+        """Keep an object that is locked locked until then. Raises `AccessDenied`, `RepositoryError`."""
 
     @abstractmethod
     def capabilities(self, probe_prefix: str) -> Capabilities:

@@ -4,18 +4,28 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, TypeVar, cast
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, RepositoryError, RepositoryStalled
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Capabilities, ObjectInfo, Repository, Upload
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import (
+    Capabilities,
+    Erased,
+    Leftover,
+    ObjectInfo,
+    Repository,
+    StoredVersion,
+    Upload,
+)
 
 __all__ = ["as_repository_error", "impatient", "stalled", "within"]
 
 Result = TypeVar("Result")
+Entry = TypeVar("Entry")
 
 _LISTED_AT_ONCE = 1000
 """Entries of a listing that share a deadline: what an S3 store gives with one answer."""
@@ -72,7 +82,9 @@ class _Impatient(Repository):
         return self._within(lambda: self._of.stat(key), f"looking at {key}")
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        entries = self._of.list(prefix)
+        return self._watched(self._of.list(prefix))
+
+    def _watched(self, entries: Iterator[Entry]) -> Iterator[Entry]:
         while True:
             some = self._within(lambda: list(itertools.islice(entries, _LISTED_AT_ONCE)), "listing")
             if not some:
@@ -84,6 +96,27 @@ class _Impatient(Repository):
 
     def settle(self, key: str) -> None:
         self._within(lambda: self._of.settle(key), f"settling {key}")
+
+    def everything(self, prefix: str) -> Iterator[StoredVersion]:
+        return self._watched(self._of.everything(prefix))
+
+    def erase(self, versions: Iterable[StoredVersion]) -> Erased:
+        return self._of.erase(versions)
+
+    def leftovers(self, prefix: str) -> Iterator[Leftover]:
+        return self._watched(self._of.leftovers(prefix))
+
+    def discard(self, leftover: Leftover) -> None:
+        self._of.discard(leftover)
+
+    def clock(self) -> dt.datetime | None:
+        return self._within(self._of.clock, "asking for the time")
+
+    def locked_until(self, key: str) -> dt.datetime | None:
+        return self._within(lambda: self._of.locked_until(key), f"looking at {key}")
+
+    def lengthen_lock(self, key: str, until: dt.datetime) -> None:
+        self._of.lengthen_lock(key, until)
 
     def capabilities(self, probe_prefix: str) -> Capabilities:
         return self._of.capabilities(probe_prefix)

@@ -24,9 +24,10 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
     ObjectExists,
     ObjectMissing,
     RepositoryError,
+    UnsafeName,
 )
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import terms
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Capabilities, ObjectInfo, Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Capabilities, Leftover, ObjectInfo, Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.keys import check_prefix, is_foreign, probe_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.posix_paths import (
     directory,
@@ -35,7 +36,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.posix
     split_key,
     sync_directory,
 )
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.posix_upload import PosixUpload
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.posix_upload import TEMPORARY_PREFIX, PosixUpload
 
 __all__ = ["PosixRepository", "open_posix", "validate_posix"]
 
@@ -170,6 +171,35 @@ class PosixRepository(Repository):
         finally:
             upload.abort()
         return True
+
+    def leftovers(self, prefix: str) -> Iterator[Leftover]:
+        inside = check_prefix(prefix).rpartition("/")[0]
+        return self._leftovers(tuple(inside.split("/")) if inside else ())
+
+    def discard(self, leftover: Leftover) -> None:
+        self._refuse_when_read_only(leftover.key)
+        *directories, name = leftover.key.split("/")
+        if not name.startswith(TEMPORARY_PREFIX):
+            raise UnsafeName(f"{leftover.key!r} is no remainder of an upload", next_step="Nothing was removed.")
+        with self.faults("removing an unfinished upload", leftover.key):
+            with contextlib.suppress(FileNotFoundError), directory(self.root, directories) as parent:
+                os.unlink(name, dir_fd=parent)
+        self.remove_empty(tuple(directories))
+
+    def _leftovers(self, directories: tuple[str, ...]) -> Iterator[Leftover]:
+        inside = "".join(f"{component}/" for component in directories)
+        found, folders = [], []
+        with self.faults("listing", inside), contextlib.suppress(FileNotFoundError), directory(self.root, directories) as descriptor:
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    if entry.name.startswith(TEMPORARY_PREFIX) and entry.is_file(follow_symlinks=False):
+                        written = entry.stat(follow_symlinks=False).st_mtime
+                        found.append(Leftover(inside + entry.name, dt.datetime.fromtimestamp(written, dt.timezone.utc)))
+                    elif entry.is_dir(follow_symlinks=False) and not is_foreign(entry.name):
+                        folders.append(entry.name)
+        yield from found
+        for folder in sorted(folders):
+            yield from self._leftovers((*directories, folder))
 
     def description(self) -> dict[str, str]:
         return {"type": self.type, "path": self.root}

@@ -4,13 +4,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import AccessDenied, ObjectMissing, RepositoryError, UnsafeName
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Capabilities, ObjectInfo, Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import (
+    Capabilities,
+    Erased,
+    Leftover,
+    ObjectInfo,
+    Repository,
+    StoredVersion,
+)
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.keys import check_object_key, check_prefix
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_client import S3Client, in_utc
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_faults import Refusal
@@ -47,6 +55,8 @@ class S3Repository(Repository):
         self.conditional = True
         """Whether to send conditions: until the store says that it does not know them."""
         self._bucket_seen = False
+        self._shows_versions = True
+        """Until the store, or the credential, says that it does not."""
 
     @functools.cached_property
     def md5_check(self) -> Md5Check:
@@ -111,6 +121,56 @@ class S3Repository(Repository):
         if head.get("ObjectLockMode") or head.get("VersionId", "null") != "null":
             return ""
         return "the store keeps neither versions nor locks of it"
+
+    def everything(self, prefix: str) -> Iterator[StoredVersion]:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_prune
+
+        found = s3_prune.versions(self.client, check_prefix(prefix)) if self._shows_versions else None
+        if found is None:
+            self._shows_versions = False
+            return super().everything(prefix)
+        return (version for version in found if _is_key(version.key))
+
+    def erase(self, versions: Iterable[StoredVersion]) -> Erased:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_prune
+
+        self._refuse_when_read_only("")
+        return s3_prune.erase(self.client, versions)
+
+    def leftovers(self, prefix: str) -> Iterator[Leftover]:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_prune
+
+        return s3_prune.leftovers(self.client, check_prefix(prefix))
+
+    def discard(self, leftover: Leftover) -> None:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_prune
+
+        self._refuse_when_read_only(leftover.key)
+        s3_prune.discard(self.client, leftover)
+
+    def clock(self) -> dt.datetime | None:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_prune
+
+        return s3_prune.clock(self.client)
+
+    def locked_until(self, key: str) -> dt.datetime | None:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_prune
+
+        return s3_prune.locked_until(self.head(key) or {}) if self._locks else None
+
+    def lengthen_lock(self, key: str, until: dt.datetime) -> None:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_prune
+
+        self._refuse_when_read_only(key)
+        if self._locks:
+            s3_prune.lengthen_lock(self.client, key, self.head(key) or {}, until)
+
+    @functools.cached_property
+    def _locks(self) -> bool:
+        """Whether this bucket locks anything at all: asked once, so that no lock is looked for where there is none."""
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_prune
+
+        return s3_prune.locks_at_all(self.client)
 
     def description(self) -> dict[str, str]:
         options = self.client.options

@@ -11,7 +11,12 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import AccessDenied, ObjectMissing, RepositoryError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
+    AccessDenied,
+    ObjectLocked,
+    ObjectMissing,
+    RepositoryError,
+)
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_options import S3Options
 
 __all__ = ["Refusal", "explain", "malformed"]
@@ -25,7 +30,10 @@ _PERMISSIONS = {
     "get_object": "s3:GetObject",
     "head_object": "s3:GetObject and s3:ListBucket",
     "list_objects_v2": "s3:ListBucket",
-    "delete_object": "s3:DeleteObject",
+    "delete_object": "s3:DeleteObject and s3:DeleteObjectVersion",
+    "list_object_versions": "s3:ListBucketVersions",
+    "list_multipart_uploads": "s3:ListBucketMultipartUploads",
+    "put_object_retention": "s3:PutObjectRetention",
 }
 
 _CREDENTIAL = "Look at credentials_file and profile (or the environment), and whether endpoint is the store that gave this key."
@@ -141,7 +149,7 @@ def _answered(response: dict[str, Any], operation: str, doing: str, place: str, 
         kind = ObjectMissing if code in ("NoSuchKey", "NoSuchVersion") else RepositoryError
         what, next_step = _REFUSED[code][0].format(bucket=options.bucket), _REFUSED[code][1]
     elif "worm protected" in message.lower() or (code in _DENIED and "object lock" in message.lower()):
-        kind = AccessDenied
+        kind = ObjectLocked
         what, next_step = "object lock protects this version", "It can go when its retention has passed."
     elif "objectlock" in message.replace(" ", "").lower():
         what, next_step = "the bucket does not take object locks", "Create it with object lock enabled, or set object_lock: none."

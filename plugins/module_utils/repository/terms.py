@@ -21,14 +21,15 @@ from typing import Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 
-__all__ = ["KEYS", "Cadence", "Terms", "check_sources", "terms_of", "written_directly"]
+__all__ = ["KEYS", "RETENTION_WORDS", "Cadence", "Terms", "check_sources", "retention_of", "terms_of", "written_directly"]
 
 KEYS = ("copy_from", "cadence", "retention", "optional")
 """What every type of repository takes beside its own options."""
 
 _EACH = "every backup"
 _CALENDAR = {"hourly": "%Y-%m-%dT%H", "daily": "%Y-%m-%d", "weekly": "%G-W%V", "monthly": "%Y-%m", "yearly": "%Y"}
-_RETENTION = ("hourly", "daily", "weekly", "monthly", "yearly", "keep")
+RETENTION_WORDS = ("hourly", "daily", "weekly", "monthly", "yearly", "keep", "max_age")
+"""How many backups stay per period, how many of the newest, and how old one may become."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class Cadence:
 
 @dataclass(frozen=True)
 class Terms:
-    """`copy_from` is the name of the repository that copies come from, or "". `retention` is how many backups are kept per
-    period; nothing is removed yet. `optional`: the WAL archive does not wait for it."""
+    """`copy_from` is the name of the repository that copies come from, or "". `retention` is how many backups `backup_prune`
+    keeps per period, with `max_age` in seconds. `optional`: the WAL archive does not wait for it."""
 
     copy_from: str = ""
     cadence: Cadence = field(default_factory=Cadence)
@@ -79,7 +80,7 @@ def terms_of(name: str, spec: Mapping[str, Any]) -> Terms:
         raise ConfigurationError(
             "optional with copy_from", where, "Nobody waits for a repository that copies go to: leave out one of the two."
         )
-    return Terms(copy_from, _cadence(spec, where), _retention(spec, where), optional)
+    return Terms(copy_from, _cadence(spec, where), retention_of(spec, where), optional)
 
 
 def check_sources(specs: Mapping[str, Mapping[str, Any]]) -> None:
@@ -121,11 +122,15 @@ def _cadence(spec: Mapping[str, Any], where: str) -> Cadence:
     raise ConfigurationError(f"cadence: unknown value {word!r}", where, hint)
 
 
-def _retention(spec: Mapping[str, Any], where: str) -> dict[str, int]:
-    given = options.mapping(spec, "retention", where, {})
+def retention_of(given: Mapping[str, Any], where: str) -> dict[str, int]:
+    """What a mapping `retention` says, `max_age` in seconds; empty when nothing is said. Raises `ConfigurationError`."""
+    found = options.mapping(given, "retention", where, {})
     inside = f"{where}, retention"
-    options.unknown_keys(given, _RETENTION, inside)
-    kept = {word: options.integer(given, word, inside, 0, minimum=0, maximum=100_000) for word in _RETENTION if word in given}
+    options.unknown_keys(found, RETENTION_WORDS, inside)
+    counts = [word for word in RETENTION_WORDS if word in found and word != "max_age"]
+    kept: dict[str, int] = {word: options.integer(found, word, inside, 0, minimum=0, maximum=100_000) for word in counts}
     if kept and not any(kept.values()):
         raise ConfigurationError("retention keeps nothing", where, "Give one of its words a number above 0, or leave it out.")
+    if found.get("max_age") is not None:
+        kept["max_age"] = int(options.duration_seconds(found, "max_age", inside, minimum=86400))
     return kept
