@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import random
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,10 +32,10 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.words import man
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["Snapshot", "TableRef", "dumped_tables", "exported_snapshot", "named"]
+__all__ = ["Snapshot", "TableRef", "dumped_tables", "exported_snapshot", "hold_still", "look_first", "named"]
 
-_ATTEMPTS = 5
 _BATCH = 200
+_LONGEST_PAUSE_SECONDS = 0.1
 
 # What pg_dump dumps the rows of: no system schema, nothing that belongs to an extension, nothing temporary.
 _TABLES = """
@@ -98,7 +100,9 @@ class Snapshot:
 
 
 @contextlib.contextmanager
-def exported_snapshot(connection: Connection[Any], *, lock_timeout_seconds: float = 60.0) -> Iterator[Snapshot]:
+def exported_snapshot(
+    connection: Connection[Any], *, lock_timeout_seconds: float = 60.0, quiet_within_seconds: float = 60.0
+) -> Iterator[Snapshot]:
     """Lock every table of the dump and export the snapshot, held for the block; nothing is left behind after it.
 
     `connection` is an autocommit session of `open_connection`; in the block only `evidence.collect` may use it, which
@@ -107,27 +111,49 @@ def exported_snapshot(connection: Connection[Any], *, lock_timeout_seconds: floa
     locks; then it waits in vain, fails after its lock wait timeout without having written a byte, and the remedy is a new
     snapshot (docs/postgres-notes.md#lock-queue).
 
-    Raises `DatabaseError` (a standby that cannot hold it, a table that may not be read, a lock that is not to be had), `EvidenceError`
-    (row-level security).
+    A table that was made, emptied or dropped between the listing and its lock makes the snapshot useless; another one is
+    taken, for `quiet_within_seconds` at most.
+
+    Raises `DatabaseError` (a standby that cannot hold it, a table that may not be read, a lock that is not to be had, no
+    quiet moment), `EvidenceError` (row-level security).
     """
-    standby = standby_that_holds(connection)
-    _refuse_unreadable(connection)
-    snapshot = None
-    restless: list[str] = []
+    standby = look_first(connection)
+    until = time.monotonic() + quiet_within_seconds
     try:
-        for _attempt in range(_ATTEMPTS):
+        snapshot, restless = _attempt_snapshot(connection, lock_timeout_seconds, standby)
+        while snapshot is None:
+            if time.monotonic() >= until:
+                raise DatabaseError(
+                    f"no quiet moment for a snapshot within {quiet_within_seconds:g} s: tables are made, emptied or dropped all the time",
+                    named(restless),
+                    "Run again, or keep the job that does it from running meanwhile.",
+                )
+            # Of chance length: a job that makes and drops tables in step with the attempts does not stay in step.
+            time.sleep(random.uniform(0.0, _LONGEST_PAUSE_SECONDS))  # noqa: S311  # no secret
             snapshot, restless = _attempt_snapshot(connection, lock_timeout_seconds, standby)
-            if snapshot is not None:
-                break
-        if snapshot is None:
-            raise DatabaseError(
-                f"no quiet moment for a snapshot in {_ATTEMPTS} attempts: tables are made, emptied or dropped all the time",
-                named(restless),
-                "Run again, or keep the job that does it from running meanwhile.",
-            )
         yield snapshot
     finally:
         roll_back(connection)
+
+
+def look_first(connection: Connection[Any]) -> Standby | None:
+    """What would keep a snapshot from being held or read whole, raised before anything runs; the standby that it is of, if it is."""
+    standby = standby_that_holds(connection)
+    _refuse_unreadable(connection)
+    return standby
+
+
+def hold_still(
+    connection: Connection[Any], snapshot_id: str, moment: dt.datetime, standby: Standby | None
+) -> tuple[Snapshot | None, list[str]]:
+    """Lock whatever a transaction that has its snapshot sees and has not locked yet. None, and the names, when some did not hold still."""
+    with database_errors():
+        tables = dumped_tables(connection)
+        restless = _newcomers(connection, tables)
+        connection.execute("SET LOCAL lock_timeout = 0")
+    if restless:
+        return None, restless
+    return Snapshot(snapshot_id, moment.astimezone(dt.timezone.utc), connection, tables, standby), []
 
 
 def dumped_tables(connection: Connection[Any]) -> tuple[TableRef, ...]:
@@ -190,12 +216,7 @@ def _attempt_snapshot(
         snapshot_id, moment = one_row(connection, "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.statement_timestamp()")
         if standby is not None:
             moment = state_moment(connection, moment)
-        tables = dumped_tables(connection)
-        restless = _newcomers(connection, tables)
-        connection.execute("SET LOCAL lock_timeout = 0")
-    if restless:
-        return None, restless
-    return Snapshot(snapshot_id, moment.astimezone(dt.timezone.utc), connection, tables, standby), []
+    return hold_still(connection, snapshot_id, moment, standby)
 
 
 def _newcomers(connection: Connection[Any], tables: Sequence[TableRef]) -> list[str]:
@@ -213,7 +234,8 @@ def _newcomers(connection: Connection[Any], tables: Sequence[TableRef]) -> list[
     late = [table for table in tables if table.oid not in held]
     if not late:
         return []
-    _lock(connection, late)
+    for start in range(0, len(late), _BATCH):
+        _lock(connection, late[start : start + _BATCH])
     rows = connection.execute(
         "SELECT t.oid::bigint FROM ROWS FROM (pg_catalog.unnest(%s::oid[]), pg_catalog.unnest(%s::bigint[])) AS t(oid, filenode)"
         " WHERE coalesce(pg_catalog.pg_relation_filenode(t.oid)::bigint, 0) <> t.filenode"

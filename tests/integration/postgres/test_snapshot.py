@@ -59,7 +59,7 @@ def test_a_truncate_waits_until_the_snapshot_is_released(postgres: Server, dbnam
             assert _count(early, "public.t") == 10
             thread = threading.Thread(target=postgres.execute, args=("TRUNCATE t", dbname))
             thread.start()
-            _wait_for_lock(postgres, dbname)
+            _wait_for_lock(postgres, dbname, "t")
             assert _count(holder, "public.t") == _count(early, "public.t") == 10
             # Who comes later waits behind the TRUNCATE: that is why evidence is counted in the holder's session.
             with _reader(postgres, dbname, snapshot.id) as late:
@@ -70,13 +70,15 @@ def test_a_truncate_waits_until_the_snapshot_is_released(postgres: Server, dbnam
         assert _count(holder, "public.t") == 0
 
 
-def _wait_for_lock(server: Server, dbname: str) -> None:
+def _wait_for_lock(server: Server, dbname: str, table: str) -> None:
     with server.connect(dbname) as watcher:
-        for _ in range(2000):
-            row = watcher.execute("SELECT count(*), pg_sleep(0.005) FROM pg_locks WHERE NOT granted").fetchone()
+        for _ in range(4000):
+            row = watcher.execute(
+                "SELECT count(*), pg_sleep(0.005) FROM pg_locks WHERE NOT granted AND relation = %s::regclass", (table,)
+            ).fetchone()
             if row and row[0]:
                 return
-    raise AssertionError("nobody waits for a lock")
+    raise AssertionError(f"nobody waits for a lock of {table}")
 
 
 def test_a_table_that_stays_locked_is_named(postgres: Server, dbname: str) -> None:
@@ -150,6 +152,50 @@ def test_tables_that_come_and_go_meanwhile_do_not_disturb(postgres: Server, dbna
                     assert "steady" in {table.name for table in snapshot.tables}
     finally:
         stop.set()
+        thread.join(30)
+
+
+@contextlib.contextmanager
+def _emptied_before_its_lock(server: Server, dbname: str) -> Iterator[Any]:
+    """A table that the listing did not show yet and that is emptied between the snapshot and its lock.
+
+    Gives the function that plays this against whoever waits for the lock of table `first` by then.
+    """
+    with server.connect(dbname) as gate, server.connect(dbname) as other:
+        gate.execute("BEGIN; LOCK TABLE first IN ACCESS EXCLUSIVE MODE")
+
+        def play() -> None:
+            _wait_for_lock(server, dbname, "first")  # for `first`: the listing is done
+            other.execute("CREATE TABLE second (n int)")
+            other.execute("INSERT INTO second VALUES (1)")
+            other.execute("BEGIN; TRUNCATE second")
+            gate.execute("COMMIT")
+            _wait_for_lock(server, dbname, "second")  # the snapshot shows it as it was before
+            other.execute("COMMIT")
+
+        yield play
+
+
+def test_a_table_emptied_between_the_snapshot_and_its_lock_makes_it_be_taken_again(postgres: Server, dbname: str) -> None:
+    postgres.execute("CREATE TABLE first (n int)", dbname)
+    with _emptied_before_its_lock(postgres, dbname) as play, open_connection(postgres.login(dbname), application_name="a") as holder:
+        thread = threading.Thread(target=play)
+        thread.start()
+        with exported_snapshot(holder) as snapshot:
+            thread.join(30)
+            (second,) = [table for table in snapshot.tables if table.name == "second"]
+            found = holder.execute("SELECT pg_relation_filenode('public.second'), (SELECT count(*) FROM public.second)").fetchone()
+            assert found == (second.filenode, 0)
+
+
+def test_a_database_that_never_holds_still_is_given_up_with_the_names(postgres: Server, dbname: str) -> None:
+    postgres.execute("CREATE TABLE first (n int)", dbname)
+    with _emptied_before_its_lock(postgres, dbname) as play, open_connection(postgres.login(dbname), application_name="a") as holder:
+        thread = threading.Thread(target=play)
+        thread.start()
+        with pytest.raises(DatabaseError, match=r"no quiet moment .* within 0 s: .* \(public\.second\)"):
+            with exported_snapshot(holder, quiet_within_seconds=0):
+                pass
         thread.join(30)
 
 
