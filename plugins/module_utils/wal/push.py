@@ -154,6 +154,8 @@ class _Shared:
         self._lock = threading.Lock()
         self._sealed: SealedWal | None = None
         self.busy = False
+        self.ended = 0.0
+        """When it was no longer busy, by the monotonic clock; set before `busy` is."""
 
     def get(self) -> SealedWal:
         with self._lock:
@@ -162,6 +164,7 @@ class _Shared:
                 try:
                     self._sealed = self._make()
                 finally:
+                    self.ended = time.monotonic()
                     self.busy = False
             return self._sealed
 
@@ -181,8 +184,10 @@ class _Sent:
     def wait(self, stall_timeout_seconds: float) -> None:
         """Until it has ended, or stands still for so long: then `fault` says so, and the thread is left to itself."""
         while self._thread.is_alive():
-            patience = self._progress + stall_timeout_seconds - time.monotonic()
-            if patience <= 0 and not self._shared.busy:
+            # In this order: sealing is nobody's stall, nor is the moment after it in which no thread has gone on yet.
+            busy = self._shared.busy
+            patience = max(self._progress, self._shared.ended) + stall_timeout_seconds - time.monotonic()
+            if patience <= 0 and not busy:
                 self.fault = self.fault or RepositoryStalled(
                     f"repository {self.name!r} took nothing for {stall_timeout_seconds:g} seconds",
                     self._plain.name.text,
