@@ -114,11 +114,12 @@ class Feed:
 
     def close(self) -> None:
         """End the thread; it may be stuck in a dead repository, then it is left to end with the process."""
+        patience = 1.0 if self.fault is not None else self._deadline  # without a fault it is only a busy machine that is slow
         try:
-            self._queue.put(_stop, timeout=1)
+            self._queue.put(_stop, timeout=patience)
         except queue.Full:
             return
-        self._thread.join(1)
+        self._thread.join(patience)
 
     def _open_upload(self) -> Upload:
         if self._current is None:
