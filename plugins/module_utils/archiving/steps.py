@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["APPLICATION", "check_library", "connect_again", "refuse_faults", "reload_files", "state_after_reload"]
 
 APPLICATION = "lifeboat wal_archive_config"
-_RELOAD_SECONDS = 15.0
+_RELOAD_SECONDS = 60.0
 
 
 def refuse_faults(faults: Sequence[Entry], what_was_done: str) -> None:
