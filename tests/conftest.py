@@ -21,8 +21,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A property either holds or not; how long one example takes on a busy machine says nothing about it.
-    hypothesis.settings.register_profile("untimed", deadline=None)
+    # A property either holds or not; how long one example takes, or its making, on a busy machine says nothing about it.
+    untimed = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=untimed)
     hypothesis.settings.load_profile("untimed")
     config.addinivalue_line(
         "markers", 'needs(*parts): parts of the machine without which the test cannot run, e.g. "program:age" (support/parts.py)'

@@ -75,7 +75,7 @@ def run(tmp_path: Path) -> Run:
         }
         argv = [find_program("ansible") or "", "localhost", "-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={python}"]
         argv += ["-m", "probe", "-a", json.dumps({"login_db": "shop", **options}), *more]
-        done = subprocess.run(argv, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=600)
         result = json.JSONDecoder().raw_decode(done.stdout[done.stdout.index("{", done.stdout.index("localhost |")) :])[0]
         return {**result, "output": done.stdout + done.stderr}
 

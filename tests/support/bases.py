@@ -69,7 +69,7 @@ def base_options(server: Server, repositories: Mapping[str, Any], keys: Identity
         "lock_dir": str(home / "locks"),
         "state_dir": str(home / "state"),
         "staging_dir": str(home / "staging"),
-        "wal_timeout": "60s",
+        "wal_timeout": "10m",
         **more,
     }
 

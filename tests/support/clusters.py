@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
 import functools
 import os
 import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -32,6 +29,7 @@ import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import Login
 from psycopg import sql
 from support.parts import require, server_directory
+from support.ports import end_with_parent, free_port
 
 SETTINGS: Mapping[str, str] = {
     "fsync": "off",
@@ -43,6 +41,9 @@ SETTINGS: Mapping[str, str] = {
     "autovacuum_naptime": "10s",
     "log_min_messages": "warning",
 }
+_START_SECONDS = 180.0
+_ENDS_STILL = ("pre-existing shared memory block", 'lock file "postmaster.pid" already exists', "Address already in use")
+"""What a server says when the one before it, or its children, have not all ended."""
 
 
 class Server:
@@ -66,7 +67,7 @@ class Server:
         self.settings = {**SETTINGS, **(settings or {})}
         self.tcp = tcp
         self.host = "127.0.0.1"
-        self.port = _free_port()
+        self.port = free_port()
         self.user = "postgres"
         self.process: subprocess.Popen[bytes] | None = None
         self.reads_all = reads_all
@@ -82,33 +83,47 @@ class Server:
             raise
 
     def start(self, wait: bool = True) -> None:
-        """Start the server (again) and wait until it answers; or not, when it is one that recovers first."""
+        """Start the server (again) and wait until it answers; or not, when it is one that recovers first.
+
+        As a service manager does it: once more when what is left of its life before is still ending.
+        """
         argv = [str(self.bin_dir / "postgres"), "-D", str(self.data), "-k", str(self.socket_dir), "-p", str(self.port)]
         for name, value in {**self.settings, "listen_addresses": self.host if self.tcp else ""}.items():
             argv += ["-c", f"{name}={value}"]
-        options: dict[str, Any] = {"preexec_fn": _end_with_parent, **identity()}
+        options: dict[str, Any] = {"preexec_fn": end_with_parent(signal.SIGQUIT), **identity()}
         if self.reads_all and (entry := account()) is not None:
             options = {}
             drop = ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups", "--pdeathsig=QUIT"]
             argv = [*drop, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", *argv]
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._begun(argv, options, wait, deadline):
+            time.sleep(0.1)
+
+    def _begun(self, argv: list[str], options: Mapping[str, Any], wait: bool, deadline: float) -> bool:
+        """Whether it runs; False for one that has ended at once and may be started once more."""
         with open(self.log, "ab") as log:
+            before = log.tell()
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", umask=0o077, **options)
-        deadline = time.monotonic() + 60
         while wait:
             try:
                 self.connect().close()
-                return
+                return True
             except psycopg.OperationalError as error:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"PostgreSQL {self.major} did not start: {error}\n{self.log.read_text()[-2000:]}") from None
+                ended, late = self.process.poll() is not None, time.monotonic() > deadline
+                said = self.log.read_bytes()[before:].decode(errors="replace")
+                if ended and not late and any(words in said for words in _ENDS_STILL):
+                    return False
+                if ended or late:
+                    raise RuntimeError(f"PostgreSQL {self.major} did not start: {error}\n{said[-2000:]}") from None
                 time.sleep(0.02)
+        return True
 
     def halt(self) -> None:
         """Stop the server at once and keep its directory."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGQUIT)
             try:
-                self.process.wait(30)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -252,13 +267,3 @@ def _run(argv: list[str]) -> None:
         raise RuntimeError(f"{argv[0]}: {done.stdout}{done.stderr}")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _end_with_parent() -> None:
-    """Linux: the server is told to quit when the tests' process is killed."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(1, signal.SIGQUIT)

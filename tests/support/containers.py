@@ -15,14 +15,15 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from support.clusters import _end_with_parent
 from support.parts import server_directory
+from support.ports import end_with_parent
 
 MAJOR = 15
 IMAGE = "localhost/lifeboat-reach:test"
@@ -111,7 +112,7 @@ class Container:
         ).strip()
 
     def wait(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while "accepting" not in self.run("pg_isready", "-h", "/var/run/postgresql", check=False):
             assert time.monotonic() < deadline, "the server inside the container does not answer"
             time.sleep(0.1)
@@ -159,10 +160,10 @@ def docker_daemon() -> Iterator[dict[str, str]]:
     ]
     argv += ["--bridge=none", "--iptables=false", "--ip6tables=false", "--storage-driver=vfs", "--log-level=warn"]
     with (work / "log").open("wb") as log:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_end_with_parent)
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=end_with_parent(signal.SIGQUIT))
     environment = {**os.environ, "DOCKER_HOST": address}
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while subprocess.run(["docker", "info"], capture_output=True, env=environment).returncode:
             assert process.poll() is None, (work / "log").read_text()[-2000:]
             assert time.monotonic() < deadline, (work / "log").read_text()[-2000:]
@@ -171,7 +172,7 @@ def docker_daemon() -> Iterator[dict[str, str]]:
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -98,7 +98,7 @@ class Runner:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(30)
+        self._process.wait(120)
         self._process.stdout.close()
 
     def start(self, spec: Mapping[str, Any], label: str, large_bytes: int, *, step: int | None = None, way: str | None = None) -> int:

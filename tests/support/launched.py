@@ -20,7 +20,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import pa
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal import launchers
 from support.clusters import account, private_directory
-from support.leaks import eventually
+from support.leaks import eventually, runs
 from support.logical import Identity
 from support.wal import LIBRARY, SYSTEM, ArchivingServer
 
@@ -57,7 +57,7 @@ class LaunchedServer(ArchivingServer):
 
     def push(self, name: str) -> subprocess.CompletedProcess[str]:
         """What the archiver would run for a segment, as the server's user in its data directory."""
-        return subprocess.run(**self.push_arguments(name), timeout=60)
+        return subprocess.run(**self.push_arguments(name), timeout=300)
 
     def start_push(self, name: str) -> subprocess.Popen[str]:
         """The same, not waited for."""
@@ -71,7 +71,7 @@ class LaunchedServer(ArchivingServer):
             argv = [*drop, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", *argv]
         return {"args": argv, "cwd": self.data, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
-    def wait_until_nothing_waits(self, seconds: float = 60.0) -> None:
+    def wait_until_nothing_waits(self, seconds: float = 120.0) -> None:
         eventually(lambda: not self.waiting(), "every segment archived", seconds)
 
     # --- what the worker does ----------------------------------------------------------------------------------------
@@ -151,11 +151,3 @@ def own(path: Path) -> None:
     entry = account()
     if entry is not None:
         os.chown(path, entry.pw_uid, entry.pw_gid)
-
-
-def runs(pid: int) -> bool:
-    """Whether a process runs; one that has ended and only waits to be collected does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except OSError:
-        return False

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["children", "eventually", "leaves_nothing", "open_files", "program"]
+__all__ = ["children", "eventually", "leaves_nothing", "open_files", "program", "runs"]
 
 
 def open_files() -> dict[int, str]:
@@ -49,8 +49,16 @@ def program(name: str, below: int | None = None) -> int | None:
     return None
 
 
-def eventually(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    """Return once `condition` holds; fail by name when it does not in time."""
+def runs(pid: int) -> bool:
+    """Whether a process runs; one that has ended and only waits to be collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+def eventually(condition: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
+    """Return once `condition` holds; fail by name when it does not in time, which only ends a wait that is hopeless."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"after {seconds} seconds still not: {what}"
@@ -65,6 +73,9 @@ def leaves_nothing() -> Iterator[None]:
     """
     files, threads, processes = open_files(), set(threading.enumerate()), _direct_children(os.getpid())
     yield
+    # What is about to end has ended in a moment; what was left behind stays.
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: set(threading.enumerate()) == threads and open_files() == files, "all has ended", 30)
     assert open_files() == files
     assert set(threading.enumerate()) == threads
     left = _direct_children(os.getpid()) - processes

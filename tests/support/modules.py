@@ -29,7 +29,7 @@ def run_module(name: str, options: Mapping[str, Any], home: Path, *, check: bool
         "ANSIBLE_HOME": str(home),
         "ANSIBLE_NOCOLOR": "1",
     }
-    done = subprocess.run(argv + (["--check"] if check else []), capture_output=True, text=True, env=environment, cwd="/", timeout=300)
+    done = subprocess.run(argv + (["--check"] if check else []), capture_output=True, text=True, env=environment, cwd="/", timeout=900)
     answer = done.stdout.partition(" => ")[2]
     assert answer, f"ansible gave no answer: {done.stdout}{done.stderr}"
     result: dict[str, Any] = json.loads(answer)

@@ -52,5 +52,5 @@ def play(playbook: str, inventory: Mapping[str, Any], home: Path, *arguments: st
         "ANSIBLE_SHOW_CUSTOM_STATS": "1",
     }
     argv = [sys.executable, "-m", "ansible", "playbook", f"lifeboat.postgres.{playbook}", "-i", str(file), *arguments]
-    done = subprocess.run(argv, capture_output=True, text=True, env=environment, cwd="/", timeout=300)
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment, cwd="/", timeout=900)
     return Play(done.stdout + done.stderr, done.returncode)

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import Login
-from support.clusters import Server, _end_with_parent, _free_port, identity, private_directory
+from support.clusters import Server, identity, private_directory
+from support.ports import end_with_parent, free_port
 
 __all__ = ["pgbouncer"]
 
@@ -18,7 +20,7 @@ __all__ = ["pgbouncer"]
 @contextlib.contextmanager
 def pgbouncer(server: Server, mode: str) -> Iterator[Login]:
     """A login as `postgres` through a pool of this mode (session, transaction); it asks for no password."""
-    directory, port = private_directory("lb-pool"), _free_port()
+    directory, port = private_directory("lb-pool"), free_port()
     configuration = directory / "pgbouncer.ini"
     configuration.write_text(
         f"[databases]\n* = host={server.socket_dir} port={server.port} user=postgres\n"
@@ -32,12 +34,12 @@ def pgbouncer(server: Server, mode: str) -> Iterator[Login]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd="/",
-        preexec_fn=_end_with_parent,
+        preexec_fn=end_with_parent(signal.SIGQUIT),
         **identity(),
     )
     login = Login(host="127.0.0.1", port=port, dbname="postgres")
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while b"up" not in (directory / "log").read_bytes() if (directory / "log").exists() else True:
             assert process.poll() is None, "pgbouncer ended"
             assert time.monotonic() < deadline, "pgbouncer did not start"

@@ -173,7 +173,7 @@ class S3Proxy:
         return None
 
     def forward(self, handler: _Handler, body: bytes) -> Answer:
-        connection = http.client.HTTPConnection(self._upstream, timeout=30)
+        connection = http.client.HTTPConnection(self._upstream, timeout=120)
         try:
             connection.putrequest(handler.command, handler.path, skip_host=True, skip_accept_encoding=True)
             for name, value in handler.headers.items():

@@ -83,7 +83,10 @@ def archived(spec: Mapping[str, Any], system: str = "shop") -> list[str]:
 def spooled(server: SpoolingServer, names: list[str]) -> None:
     """Wait until the server has put these files into the spool and was told so."""
 
-    def done() -> bool:
-        return all((server.data / "pg_wal/archive_status" / f"{name}.done").exists() for name in names)
+    log = server.data / "pg_wal"
 
-    eventually(done, f"{names} in the spool", 30)
+    def done() -> bool:
+        # A checkpoint removes what it needs no more, and the note that it was archived with it.
+        return all((log / "archive_status" / f"{name}.done").exists() or not (log / name).exists() for name in names)
+
+    eventually(done, f"{names} in the spool")

@@ -7,8 +7,9 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Mapping
 
-from support.clusters import SETTINGS, Server, _free_port, _run, private_directory
+from support.clusters import SETTINGS, Server, _run, private_directory
 from support.leaks import eventually
+from support.ports import free_port
 
 __all__ = ["Standby"]
 
@@ -23,7 +24,7 @@ class Standby(Server):
         self.primary = primary
         self.major, self.bin_dir = primary.major, primary.bin_dir
         self.settings = {**SETTINGS, "wal_retrieve_retry_interval": "100ms", **(settings or {})}
-        self.tcp, self.host, self.port = False, "127.0.0.1", _free_port()
+        self.tcp, self.host, self.port = False, "127.0.0.1", free_port()
         self.reads_all = False
         self.user, self.password = primary.user, primary.password
         self.process: subprocess.Popen[bytes] | None = None

@@ -9,7 +9,6 @@ Both are programs; nothing here needs pytest (`store_fixtures.py` does).
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import json
 import os
@@ -27,6 +26,7 @@ from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from support.certificates import Certificates, make_certificates
+from support.ports import end_with_parent, free_port
 
 __all__ = ["Missing", "Store", "find_binary", "rclone_s3", "versitygw"]
 
@@ -34,7 +34,7 @@ BUCKET = "backups"
 ACCESS_KEY = "lifeboattest"
 SECRET_KEY = "Zq7-secret-of-the-tests-Zq7"
 
-_START_SECONDS = 20.0
+_START_SECONDS = 120.0
 
 
 class Missing(Exception):
@@ -64,14 +64,14 @@ class Store:
         return path
 
     def spec(self, bucket: str = BUCKET, *, user: tuple[str, str] = ("", ""), **overrides: Any) -> dict[str, Any]:
-        """The options of a repository in this store; times are short, so that a test of a fault ends soon."""
+        """The options of a repository in this store; what is to be given up soon has other times."""
         options: dict[str, Any] = {
             "type": "s3",
             "bucket": bucket,
             "endpoint": self.endpoint,
             "credentials_file": str(self.credentials_file(*user)),
-            "connect_timeout": "5s",
-            "read_timeout": "10s",
+            "connect_timeout": "30s",
+            "read_timeout": "60s",
         }
         if self.certificates is not None:
             options["ca_file"] = str(self.certificates.ca)
@@ -108,7 +108,7 @@ class Store:
         admin = [str(find_binary("versitygw")), "admin", "--endpoint-url", self.endpoint]
         environment = {**_plain_environment(), "ADMIN_ACCESS_KEY_ID": self.access_key, "ADMIN_SECRET_ACCESS_KEY": self.secret_key}
         create = [*admin, "create-user", "--access", name, "--secret", secret, "--role", "user"]
-        subprocess.run(create, env=environment, check=True, capture_output=True, timeout=30)
+        subprocess.run(create, env=environment, check=True, capture_output=True, timeout=120)
         return name, secret
 
     def allow(self, bucket: str, rules: Mapping[str, Sequence[str]]) -> None:
@@ -160,7 +160,7 @@ def versitygw(work: Path, *, tls: bool = False, own_etags: bool = False, bucket:
     log = work / "versitygw.log"
     environment = {**_plain_environment(), "ROOT_ACCESS_KEY_ID": ACCESS_KEY, "ROOT_SECRET_ACCESS_KEY": SECRET_KEY}
     for attempt in range(5):
-        port = _free_port()
+        port = free_port()
         argv = [str(program), "--port", f"127.0.0.1:{port}", "--iam-dir", str(work / "users"), "--iam-cache-disable", "--health", "/health"]
         if certificates is not None:
             argv += ["--cert", str(certificates.certificate), "--key", str(certificates.key)]
@@ -201,23 +201,23 @@ def find_binary(name: str) -> Path:
 def _running(argv: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as output:
         process = subprocess.Popen(
-            argv, env=dict(environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output, preexec_fn=_die_with_parent, cwd="/"
+            argv,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            preexec_fn=end_with_parent(signal.SIGTERM),
+            cwd="/",
         )
     try:
         yield process
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _die_with_parent() -> None:
-    """Also a test run that is killed leaves no server behind (Linux; elsewhere the context manager has to do)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def _wait(process: subprocess.Popen[bytes], log: Path, ready: Callable[[], Any]) -> Any:
@@ -234,13 +234,6 @@ def _accepts(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _plain_environment() -> dict[str, str]:

@@ -37,4 +37,4 @@ def queued_truncate(server: Server, table: str, dbname: str) -> Iterator[None]:
             eventually(lambda: connection.execute(waiting).fetchone() == (1,), "the TRUNCATE waits for our locks")
         yield
     finally:
-        truncate.join(60)
+        truncate.join(120)

@@ -172,7 +172,7 @@ class ArchivingServer(Server):
             connection.execute("SELECT pg_create_restore_point(%s)", (restore_point,))
             return self._left(connection)
 
-    def wait_archived(self, name: str, seconds: float = 60.0) -> None:
+    def wait_archived(self, name: str, seconds: float = 120.0) -> None:
         """Until the archiver has taken note of it."""
         done = self.wal_dir / "archive_status" / f"{name}.done"
         eventually(lambda: done.exists() or not (self.wal_dir / name).exists(), f"{name} is archived", seconds)
@@ -254,6 +254,10 @@ def real_wal(major: int) -> RealWal:
         (server.data / "recovery.signal").touch()
         server.settings = {**server.settings, "restore_command": "false"}
         server.start()
+        with server.connect() as connection:
+            # It answers already while it recovers.
+            promoted = "SELECT NOT pg_is_in_recovery()"
+            eventually(lambda: connection.execute(promoted).fetchone() == (True,), "the server is promoted")
         segments += server.fill_segments(2, kilobytes=700)
         with server.connect() as connection:
             row = connection.execute("SELECT system_identifier::text FROM pg_control_system()").fetchone()

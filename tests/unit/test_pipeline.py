@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from ansible_collections.lifeboat.postgres.plugins.module_utils import pipeline
+from ansible_collections.lifeboat.postgres.plugins.module_utils import pipeline, process_stage
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import IntegrityError, MissingTool, PipelineError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import Counter, FunctionStage, Pipeline, ProcessStage, run_through
 from hypothesis import given, settings
@@ -302,7 +302,9 @@ def test_what_a_program_left_behind_may_finish_its_writing(stderr: str) -> None:
     assert len(drain(shell("wrapper", f"{{ {stderr}; {after_its_end}; head -c 3000000 /dev/zero; }} & exit 0"), cat())) == 3_000_000
 
 
-def test_a_kill_signal_of_its_own_comes_first_and_sigkill_when_it_is_ignored(tmp_path: Path) -> None:
+def test_a_kill_signal_of_its_own_comes_first_and_sigkill_when_it_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_stage, "POLITE_SECONDS", 60.0)  # a busy machine is not impolite
+    monkeypatch.setattr(pipeline, "KILL_SECONDS", 60.0)
     note = tmp_path / "note"
     polite = shell(
         "polite", f"trap 'echo cleaned > {note}; exit' TERM; echo ready; while :; do sleep 0.05; done", kill_signal=signal.SIGTERM
@@ -369,7 +371,7 @@ def test_an_ignored_sigchld_does_not_turn_failure_into_success() -> None:
         process = _python(script)
     finally:
         signal.signal(signal.SIGCHLD, ignored)
-    _output, said = process.communicate(timeout=60)
+    _output, said = process.communicate(timeout=120)
     assert b"dump ended with exit status 1" in said
 
 
@@ -388,7 +390,7 @@ def test_when_we_are_killed_the_processes_end_with_us() -> None:
         assert children(parent.pid) == set(pids)
     finally:
         parent.kill()
-        parent.communicate(timeout=60)
+        parent.communicate(timeout=120)
     eventually(lambda: not any(map(_alive, pids)), "the orphans are gone")
 
 

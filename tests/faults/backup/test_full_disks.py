@@ -71,7 +71,7 @@ def test_each_of_them_is_named_nothing_is_left_and_with_room_the_next_run_is_who
     given = options(postgres18, database, repositories, identity, tmp_path / "locks", format=form, **staging)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     argv = ["unshare", "--mount", sys.executable, "-c", PROGRAM]
-    done = subprocess.run(argv, input=json.dumps(given), capture_output=True, text=True, env=environment, timeout=120, check=False)
+    done = subprocess.run(argv, input=json.dumps(given), capture_output=True, text=True, env=environment, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["kind"] == "RepositoryError"

@@ -55,10 +55,10 @@ def test_nothing_of_a_killed_staging_outlives_the_next_run(postgres18: Server, t
             os.kill(pid, signal.SIGSTOP)  # a dump that would go on for hours
         process.send_signal(number)
         if number == signal.SIGTERM:
-            process.wait(30)
+            process.wait(120)
             assert os.listdir(stage) == [".lock"]
             return
-        process.wait(30)
+        process.wait(120)
         assert any(stage.glob("stage-*/dump/*.dat"))
         with postgres18.connect(name) as connection:
             held = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE locktype = 'advisory' AND datname = %s"

@@ -45,7 +45,7 @@ def test_killed_at_every_step_it_is_no_backup_or_a_whole_one_and_can_be_taken_up
     work.mkdir()
     argv = [sys.executable, kill_copies.__file__, shelf.specs["here"]["path"], str(work)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    done = subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=240)
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=900)
     assert done.returncode == 0, done.stderr
     tries = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(tries) > 50
@@ -87,7 +87,12 @@ def test_a_target_that_fails_in_the_middle_holds_no_backup_and_gets_it_with_the_
         def options(**times: str) -> dict[str, Any]:
             abroad = rclone_bucket.spec(endpoint=proxy.endpoint, copy_from="here", **times)
             specs = {**shelf.specs, "abroad": abroad}
-            return {"system": "shop", "repositories": specs, "lock_dir": str(tmp_path / "locks"), "stall_timeout": "3s" if times else "30s"}
+            return {
+                "system": "shop",
+                "repositories": specs,
+                "lock_dir": str(tmp_path / "locks"),
+                "stall_timeout": "5s" if times else "120s",
+            }
 
         proxy.on("PutObject", FAULTS[fault], skip=2)
         with pytest.raises(RepositoryError) as caught:
@@ -116,15 +121,15 @@ def test_a_source_that_hangs_is_named_within_the_deadline_and_nothing_looks_like
         # The client itself would wait for ten minutes, as a mount that hangs waits for ever.
         here = rclone_bucket.spec(endpoint=proxy.endpoint, read_timeout="10m")
         specs = {"here": here, "abroad": {**shelf.specs["abroad"], "copy_from": "here"}}
-        options = {"system": "shop", "repositories": specs, "lock_dir": str(tmp_path / "locks"), "stall_timeout": "2s"}
+        options = {"system": "shop", "repositories": specs, "lock_dir": str(tmp_path / "locks"), "stall_timeout": "5s"}
         proxy.on(operation, BlackHole(), skip=2 if operation == "GetObject" else 0)  # two manifests, then bytes
         started = time.monotonic()
-        with pytest.raises(RepositoryError, match=r"'here'.*made no progress for 2 s") as caught:
+        with pytest.raises(RepositoryError, match=r"'here'.*made no progress for 5 s") as caught:
             run(options)
-        assert time.monotonic() - started < 20
+        assert time.monotonic() - started < 120
         assert caught.value.result["copied"] == []
         assert not list((tmp_path / "abroad").rglob("manifests/**/*.json"))
         proxy.clear()
-        assert [copy["backup_id"] for copy in run({**options, "stall_timeout": "30s"})["copied"]] == [manifest.backup_id]
+        assert [copy["backup_id"] for copy in run({**options, "stall_timeout": "120s"})["copied"]] == [manifest.backup_id]
         assert check_complete(shelf.repositories["abroad"], manifest.ref) == manifest
     shelf.close()

@@ -65,8 +65,10 @@ def test_a_drill_from_a_store_on_a_bad_day(
             if path.is_file() and not path.name.startswith("."):
                 repository.put(str(path.relative_to(backup.repository)), path.read_bytes())
     proxy.on(fault.operation, fault.action, times=fault.times, skip=fault.skip)
-    spec = versity_bucket.spec(endpoint=proxy.endpoint, connect_timeout=0.3, read_timeout=0.3)
+    # Short times only where nobody answers: a busy machine is slow, too.
+    short = {"connect_timeout": 0.3, "read_timeout": 0.3} if isinstance(fault.action, BlackHole) else {}
+    spec = versity_bucket.spec(endpoint=proxy.endpoint, **short)
     started = time.monotonic()
     report = backup.drill(work_dir, repositories={"offsite": spec}, waive=["same_host", "writable_credential"])
     assert (report["verdict"], bool(re.search(fault.says, report["reason"]))) == (fault.verdict, True), report["reason"]
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 180

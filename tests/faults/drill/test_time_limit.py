@@ -40,10 +40,10 @@ def test_a_function_that_waits_for_ever_ends_with_the_drill(where: str, postgres
             postgres18.execute("CREATE MATERIALIZED VIEW trap AS SELECT public.wait()", name)
         taken = back_up(postgres18, name, tmp_path)
         checks = [{"sql": {"name": "trap", "query": "SELECT public.wait()", "expect": 1}}] if where == "checks" else []
-        for seconds in (6, 40):  # the longer one where a busy machine does not get so far in the shorter
+        for seconds in (6, 60, 300):  # the longer ones where a busy machine does not get so far in the shortest
             began = time.monotonic()
             report = taken.drill(work_dir, timeout=f"{seconds}s", checks=checks)
-            assert time.monotonic() - began < seconds + 30
+            assert time.monotonic() - began < seconds + 120
             assert report["verdict"] == "unverified"
             if f"during {where}" in report["reason"]:
                 break

@@ -290,20 +290,20 @@ class TestRefusals:
 
         def write(descriptor: int, data: bytes) -> int:
             hangs.set()
-            goes_on.wait(10)
+            goes_on.wait(120)
             return real(descriptor, data)
 
         upload = repository.start_upload("a")
         monkeypatch.setattr(os, "write", write)
         writer = threading.Thread(target=upload.write, args=(b"x" * 10,))
         writer.start()
-        assert hangs.wait(10)
+        assert hangs.wait(120)
         aborter = threading.Thread(target=upload.abort)
         aborter.start()
         other = os.open(os.path.join(repository.root, "other"), os.O_WRONLY | os.O_CREAT, 0o600)
         goes_on.set()
-        writer.join(10)
-        aborter.join(10)
+        writer.join(120)
+        aborter.join(120)
         assert os.fstat(other).st_size == 0
         os.close(other)
         assert os.listdir(repository.root) == ["other"]

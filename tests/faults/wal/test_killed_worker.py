@@ -126,7 +126,7 @@ def test_killed_while_it_starts(by_hand: LaunchedServer) -> None:
     push = by_hand.start_push(name)
     eventually(lambda: bool(by_hand.workers()), "a worker starts")
     by_hand.kill_worker()
-    output = push.communicate(timeout=60)
+    output = push.communicate(timeout=120)
     assert push.returncode == 0, output
     by_hand.assert_all_archived([name])
 
@@ -136,7 +136,7 @@ def test_a_worker_that_hangs_is_replaced_within_seconds_and_the_segment_arrives(
     pid = near.worker()
     os.kill(pid, signal.SIGSTOP)
     names = near.fill_segments(3)
-    near.wait_until_nothing_waits(40)
+    near.wait_until_nothing_waits()
     assert not runs(pid)
     assert "it has been silent for 15 seconds and was killed" in near.log.read_text()
     near.assert_all_archived(names)
@@ -189,25 +189,12 @@ def test_a_killed_postmaster_starts_again_at_once(moment: str, far: LaunchedServ
     assert far.process is not None
     os.kill(far.postmaster, signal.SIGKILL)
     far.process.wait()
-    restart(far)
+    far.start()
     proxy.clear()
     names += far.fill_segments(1)
     far.wait_until_nothing_waits()
     eventually(lambda: not runs(before), "the worker of the life before has ended")
     far.assert_all_archived(names)
-
-
-def restart(server: LaunchedServer) -> None:
-    """As a service manager does: once more when the backends of before have not all noticed yet."""
-
-    def started() -> bool:
-        try:
-            server.start()
-        except RuntimeError:
-            return False
-        return True
-
-    eventually(started, "the server runs again", 8)
 
 
 @pytest.mark.parametrize("how", ["refused", "unreachable"])
@@ -220,11 +207,11 @@ def test_an_archive_that_is_down_for_two_hundred_segments_has_all_of_them_in_the
     down: Callable[[], object] = {"refused": lambda: Reply(503, "SlowDown"), "unreachable": lambda: Meanwhile(lambda: None, False)}[how]
     proxy.on("*", down())
     names += far.fill_segments(how_many, kilobytes=32)
-    eventually(lambda: far.archiver()["failed_count"] >= 1, "the archiver has failed", 60)
+    eventually(lambda: far.archiver()["failed_count"] >= 1, "the archiver has failed")
     assert len(far.waiting()) == how_many
     assert not far.acknowledged()
     proxy.clear()
     names += far.fill_segments(1)
-    far.wait_until_nothing_waits(120)
+    far.wait_until_nothing_waits(300)
     far.assert_all_archived(names)
     assert len(far.contents("here")) == len(names)

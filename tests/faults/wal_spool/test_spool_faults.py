@@ -76,7 +76,7 @@ def test_a_shipper_killed_at_any_request_has_lost_nothing(
             with subprocess.Popen(argv, env=ENVIRONMENT, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
                 # The store has taken the request by then, and the shipper does not come to know it.
                 proxy.on(operation, Meanwhile(process.kill, after=True), times=1)
-                ends.append(process.wait(60))
+                ends.append(process.wait(120))
             assert in_spool(spool) | set(archived(direct["offsite"])) == set(names)
     assert ends.count(-signal.SIGKILL) >= 3, ends
     assert ship(wal_job(direct, identity, tmp_path / "run"), spool, once=True).faults == {}

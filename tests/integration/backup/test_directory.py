@@ -208,7 +208,7 @@ def test_a_worker_that_finds_a_truncate_waiting_costs_an_attempt(
     monkeypatch.setattr(formats, "wants_directory", lambda *measures: True)
     said: list[str] = []
     results: list[dict[str, Any]] = []
-    options = given(staging_dir=str(stage), lock_timeout="1s", jobs=2)
+    options = given(staging_dir=str(stage), lock_timeout="3s", jobs=2)
     go = tmp_path / "go"
     programs = programs_with(Path(options["bin_dir"]), tmp_path / "bin", f"while [ ! -e '{go}' ]; do sleep 0.02; done")
     backup = threading.Thread(target=lambda: results.append(run({**options, "bin_dir": str(programs)}, progress=said.append)))
@@ -216,7 +216,7 @@ def test_a_worker_that_finds_a_truncate_waiting_costs_an_attempt(
     eventually(lambda: any("snapshot of" in line for line in said), "the tables are locked")
     with queued_truncate(postgres, "orders", shop):
         go.touch()
-        backup.join(60)
+        backup.join(120)
     assert any("again with a new snapshot" in line for line in said)
     # What met a lock queue once is streamed the next time: that needs every lock once, at its very beginning.
     assert results[0]["format"] == "custom"

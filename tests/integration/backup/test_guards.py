@@ -99,8 +99,8 @@ def test_a_snapshot_is_not_held_longer_than_allowed(
         )
         program.chmod(0o755)
     said: list[str] = []
-    job = given(globals="false", bin_dir=str(programs), snapshot_budget="1s", format=how, staging_dir=str(tmp_path / "staging"))
-    with pytest.raises(BackupGuardError, match=r"the snapshot was held for 1\S* s, and snapshot_budget is 1 s") as caught:
+    job = given(globals="false", bin_dir=str(programs), snapshot_budget="3s", format=how, staging_dir=str(tmp_path / "staging"))
+    with pytest.raises(BackupGuardError, match=r"the snapshot was held for [\d.]+ s, and snapshot_budget is 3 s") as caught:
         run(job, progress=said.append)
     assert "Nothing was committed" in str(caught.value)
     assert any("half of what the snapshot may cost" in line for line in said)
@@ -108,7 +108,7 @@ def test_a_snapshot_is_not_held_longer_than_allowed(
     assert not left()
     go.touch()
     kept = run({**job, "snapshot_budget": "10m"})
-    assert 0 < kept["snapshot"]["seconds"] < 60
+    assert 0 < kept["snapshot"]["seconds"] < 600
     assert kept["costs"]["snapshot_seconds"] == kept["snapshot"]["seconds"]
 
 
@@ -137,7 +137,7 @@ def test_transactions_that_begin_meanwhile_are_counted_and_limited(
     eventually(lambda: any("snapshot of" in line for line in said), "the snapshot is held")
     for _transaction in range(30):
         postgres.execute("SELECT pg_current_xact_id()", shop)
-    thread.join(60)
+    thread.join(120)
     assert len(caught) == 1
     assert isinstance(caught[0], BackupGuardError)
     assert "transactions began while the snapshot was held, and xmin_age_limit is 20" in str(caught[0])
@@ -179,7 +179,7 @@ def test_a_server_or_session_that_ends_midway_is_named_and_nothing_is_committed(
     places = {"here": posix(tmp_path / "here")}
     given = options(
         slow, "postgres", places, identity, tmp_path / "locks",
-        compression_level=15, globals="false", format="custom", evidence_queries=[{"name": "slow", "query": "SELECT pg_sleep(20)"}],
+        compression_level=15, globals="false", format="custom", evidence_queries=[{"name": "slow", "query": "SELECT pg_sleep(600)"}],
     )  # fmt: skip
     caught: list[BaseException] = []
 
@@ -204,8 +204,8 @@ def test_a_server_or_session_that_ends_midway_is_named_and_nothing_is_committed(
     if GONE[how].startswith("SIG"):
         assert slow.process is not None
         slow.process.send_signal(getattr(signal, GONE[how]))
-        slow.process.wait(30)
-    thread.join(60)
+        slow.process.wait(120)
+    thread.join(120)
     if GONE[how].startswith("SIG"):
         slow.start()
     assert len(caught) == 1

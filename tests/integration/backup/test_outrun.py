@@ -26,12 +26,12 @@ def test_a_truncate_in_between_costs_one_attempt_and_no_backup(
     programs = programs_with(postgres.bin_dir, tmp_path / "bin", f"while [ ! -e '{go}' ]; do sleep 0.02; done")
     said: list[str] = []
     results: list[dict[str, Any]] = []
-    backup = threading.Thread(target=lambda: results.append(run(given(bin_dir=str(programs), lock_timeout="1s"), progress=said.append)))
+    backup = threading.Thread(target=lambda: results.append(run(given(bin_dir=str(programs), lock_timeout="3s"), progress=said.append)))
     backup.start()
     eventually(lambda: any("snapshot of" in line for line in said), "the tables are locked")
     with queued_truncate(postgres, "orders", shop):
         go.touch()
-        backup.join(60)
+        backup.join(120)
     assert any("again with a new snapshot" in line for line in said)
     assert results[0]["changed"] is True
     assert len(manifests_in(places["here"])) == 1

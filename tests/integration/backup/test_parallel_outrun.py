@@ -26,7 +26,7 @@ def held_with_workers(pid_file: Path) -> int:
     """The process of pg_dump, stopped as soon as it has workers: by then it has locked every table itself."""
     eventually(pid_file.exists, "pg_dump has started")
     leader = int(pid_file.read_text())
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         with contextlib.suppress(FileNotFoundError):
             if len(children(leader)) >= 2:
@@ -52,7 +52,7 @@ def test_a_worker_gives_way_and_a_new_snapshot_is_taken(postgres18: Server, tmp_
         leader = held_with_workers(pid_file)
         with queued_truncate(postgres18, "last", name):
             os.kill(leader, signal.SIGCONT)
-            backup.join(60)
+            backup.join(120)
     assert any("again with a new snapshot" in line and "could not obtain lock" in line for line in said), said
     assert results[0]["format"] == "directory"
     assert len(manifests_in(places["here"])) == 1

@@ -57,7 +57,7 @@ class Sealed:
         flags = {"identity_file": "--identity", "passphrase_file": "--passphrase-file"}
         words = [word for name, value in key.items() for word in (flags[name], value)]
         bare = {"PATH": f"{self.server.bin_dir}:/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent", **environment}
-        return subprocess.run(["sh", "restore.sh", *words, *more], cwd=folder, env=bare, capture_output=True, text=True, timeout=120)
+        return subprocess.run(["sh", "restore.sh", *words, *more], cwd=folder, env=bare, capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture(scope="module", params=METHODS)

@@ -29,7 +29,8 @@ def test_a_standby_is_backed_up_and_its_log_comes_from_the_primary(production: P
 
         def busy() -> None:
             while not stop.wait(0.2):
-                production.server.switch()
+                if not production.server.waiting():  # else a busy machine's archiver would never be done
+                    production.server.switch()
 
         primary = threading.Thread(target=busy)
         primary.start()
@@ -67,10 +68,12 @@ def test_a_standby_that_is_promoted_midway_gives_no_backup(production18: Product
 def test_an_archiver_that_does_not_get_on_ends_the_run_by_name(tmp_path: Path) -> None:
     with produced(15, tmp_path) as production:
         production.server.archive_command("false")
+        production.server.switch()
+        eventually(lambda: production.server.archiver()["failed_count"] > 0, "the archiver has failed")
         began = time.monotonic()
         with leaves_nothing(), pytest.raises(ArchiveError, match="waited for its own archiver for more than 2 s") as caught:
             run(production.given(wal_timeout="2s"))
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < 120
         assert "archive_command fails" in str(caught.value)
         assert base_manifests(production.spec) == []
         assert not [path for path in (production.place.root / "shop").rglob("*") if path.is_file() and "/base/" in str(path)]
@@ -82,8 +85,9 @@ def test_an_archive_that_lacks_a_segment_ends_the_run_by_name(tmp_path: Path) ->
     """An archiver that says yes and stores nothing: the server is content, we look ourselves."""
     with produced(18, tmp_path) as production:
         production.server.archive_command("true")
-        with pytest.raises(ArchiveError, match="did not come into the archive within 1 s: 0000000100000000000000") as caught:
-            run(production.given(wal_timeout="1s"))
+        production.server.wait_archived(production.server.switch())
+        with pytest.raises(ArchiveError, match="did not come into the archive within 5 s: 0000000100000000000000") as caught:
+            run(production.given(wal_timeout="5s"))
         assert "is missing" in str(caught.value)
         assert base_manifests(production.spec) == []
 

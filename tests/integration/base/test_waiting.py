@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Ar
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import wal_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
-from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.archive import WalArchive
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.archive import StoredWal, WalArchive
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import segment_name
 from support.logical import posix
 
@@ -38,15 +37,28 @@ def test_it_returns_when_the_last_one_has_come(repository: Repository, count: in
     for name in NAMES[: count - 1]:
         put(repository, name)
 
+    looked = threading.Event()
+
+    class Archive(WalArchive):
+        def find(self, name: str) -> list[StoredWal]:
+            found = super().find(name)
+            if not found:
+                looked.set()
+            return found
+
+        def names(self, timeline: int | None = None) -> Iterator[StoredWal]:
+            yield from super().names(timeline)
+            looked.set()
+
     def late() -> None:
-        time.sleep(0.5)
+        looked.wait(120)
         put(repository, NAMES[count - 1])
 
     writer = threading.Thread(target=late)
     writer.start()
-    waited = wait_for_segments({"here": WalArchive(repository, "shop")}, NAMES[:count], 30)
+    waited = wait_for_segments({"here": Archive(repository, "shop")}, NAMES[:count], 120)
     writer.join()
-    assert 0.3 < waited < 20
+    assert 0 < waited < 120
 
 
 @pytest.mark.parametrize("count", [3, 60])

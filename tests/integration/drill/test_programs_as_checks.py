@@ -170,7 +170,7 @@ class TestCommand:
         assert drill.command("env", matches="AWS_|PASSWORD").verdict == "failed"
 
     def test_what_it_leaves_running_ends_with_it(self, drill: Drill) -> None:
-        assert drill.command("sh", "-c", "sleep 601 & echo done", timeout="20s").found == "exit status 0"
+        assert drill.command("sh", "-c", "sleep 601 & echo done", timeout="120s").found == "exit status 0"
 
     def test_its_arguments_are_no_shell_text(self, drill: Drill) -> None:
         answer = drill.command("echo", "$(id); `id` $HOME 'x' \"y\"", matches=r"^\$\(id\); `id` \$HOME 'x' \"y\"$")
@@ -197,15 +197,18 @@ class TestHttp:
         [
             (["sh", "-c", "echo no licence >&2; exit 1"], "it ended before it answered no licence"),
             (["/usr/bin/no-such-program"], "could not be started"),
-            (["sleep", "600"], "it never listened within 0.5"),
+            (["sleep", "600"], "it never listened within"),
             (["sh", "-c", 'ln -s /run/docker.sock "$LIFEBOAT_SOCKET"; sleep 600'], "not a socket"),
             ([_PYTHON, "-c", SILENT, "{socket}"], "it never answered"),
         ],
     )
     def test_no_answer_proves_nothing(self, drill: Drill, start: list[str], said: str) -> None:
-        answer = drill.http(*start, timeout="0.5s")
-        assert answer.verdict == "unverified", answer
-        assert said in f"{answer.found} {answer.detail}"
+        for seconds in (0.5, 5, 60):  # the longer ones where a busy machine has not even started it in the shortest
+            answer = drill.http(*start, timeout=f"{seconds}s")
+            assert answer.verdict == "unverified", answer
+            if said in f"{answer.found} {answer.detail}":
+                return
+        pytest.fail(str(answer))
 
 
 def test_programs_are_asked_last_and_answered_in_their_place(drill: Drill) -> None:

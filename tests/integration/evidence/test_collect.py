@@ -22,6 +22,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import exported_snapshot
 from support import roundtrip
 from support.clusters import Server
+from support.leaks import eventually
 from support.roundtrip import Pair, alarms, compared, restored
 
 
@@ -31,13 +32,21 @@ def dbname(postgres: Server) -> Iterator[str]:
         yield name
 
 
-def collect(server: Server, dbname: str, budget_seconds: float = 60, **more: Any) -> Evidence:
-    """Evidence without a dump beside it."""
+def collect(server: Server, dbname: str, budget_seconds: float = 60, asked: str = "", **more: Any) -> Evidence:
+    """Evidence without a dump beside it, which ends once a query like `asked` runs."""
     with open_connection(server.login(dbname), application_name="test") as connection:
         collector = Collector(connection, queries=more.pop("queries", {}), checks=more.pop("checks", ()), **more)
         with exported_snapshot(connection) as snapshot, collector.beside(snapshot) as counting:
+            if asked:
+                _wait_until_asked(server, dbname, asked)
             counting.finish(budget_seconds)
         return collector.evidence(counting, 0)
+
+
+def _wait_until_asked(server: Server, dbname: str, like: str) -> None:
+    running = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND state = 'active' AND query LIKE %s AND pid <> pg_backend_pid()"
+    with server.connect() as watcher:
+        eventually(lambda: watcher.execute(running, (dbname, like)).fetchone() == (1,), f"{like} runs")
 
 
 def rows(evidence: Evidence) -> dict[str, int | None]:
@@ -140,8 +149,8 @@ def test_what_cannot_be_recorded_is_named_and_the_rest_is_taken(postgres: Server
 def test_what_takes_longer_than_allowed_is_left_out_and_said(postgres: Server, dbname: str) -> None:
     postgres.execute("CREATE TABLE t (n int)", dbname)
     began = time.monotonic()
-    evidence = collect(postgres, dbname, 0.3, queries={"slow": "SELECT pg_sleep(60)", "later": "SELECT 1"})
-    assert time.monotonic() - began < 30
+    evidence = collect(postgres, dbname, 0.3, asked="FETCH %", queries={"slow": "SELECT pg_sleep(600)", "later": "SELECT 1"})
+    assert time.monotonic() - began < 120
     late = "the time allowed for evidence was used up"
     assert evidence.missing == {"query slow": late, "query later": late}
     assert rows(evidence) == {"public.t": 0}
@@ -158,11 +167,11 @@ def test_counts_that_take_too_long_are_left_out_largest_first(postgres: Server, 
 
 def test_a_dump_that_failed_ends_the_counting_at_once(postgres: Server, dbname: str) -> None:
     with open_connection(postgres.login(dbname), application_name="test") as connection:
-        collector = Collector(connection, queries={"slow": "SELECT pg_sleep(60)"}, checks=())
+        collector = Collector(connection, queries={"slow": "SELECT pg_sleep(600)"}, checks=())
         began, threads = time.monotonic(), threading.active_count()
         with pytest.raises(RuntimeError, match="pg_dump"), exported_snapshot(connection) as snapshot, collector.beside(snapshot):
             raise RuntimeError("pg_dump failed")
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < 120
         assert threading.active_count() == threads
         # The next attempt begins in the same session.
         with exported_snapshot(connection) as snapshot, collector.beside(snapshot) as counting:
@@ -172,7 +181,7 @@ def test_a_dump_that_failed_ends_the_counting_at_once(postgres: Server, dbname: 
 
 def test_a_session_that_is_killed_fails_the_backup(postgres: Server, dbname: str) -> None:
     with contextlib.suppress(psycopg.OperationalError), open_connection(postgres.login(dbname), application_name="test") as connection:
-        collector = Collector(connection, queries={"slow": "SELECT pg_sleep(60)"}, checks=())
+        collector = Collector(connection, queries={"slow": "SELECT pg_sleep(600)"}, checks=())
         with exported_snapshot(connection) as snapshot, collector.beside(snapshot) as counting:
             with postgres.connect() as killer:
                 killer.execute("SELECT pg_terminate_backend(%s)", (connection.info.backend_pid,))

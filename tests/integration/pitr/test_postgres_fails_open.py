@@ -121,7 +121,7 @@ def recover(plain: Plain) -> Iterator[Callable[..., Recovered]]:
         lines = "".join(f"{name} = '{value}'\n" for name, value in given.items())
         with open(directory / "data" / "postgresql.auto.conf", "a") as conf:
             conf.write(lines)
-        argv = [str(bin_dir / "pg_ctl"), "-D", str(directory / "data"), "-l", str(directory / "log"), "-w", "-t", "30", "start"]
+        argv = [str(bin_dir / "pg_ctl"), "-D", str(directory / "data"), "-l", str(directory / "log"), "-w", "-t", "180", "start"]
         done = subprocess.run(argv, capture_output=True, cwd="/", **identity())
         recovered = Recovered(directory, bin_dir, done.returncode)
         started.append(recovered)
@@ -192,9 +192,12 @@ def test_a_target_time_before_the_end_of_the_base_comes_up_without_a_word(plain:
 
 def test_a_target_time_after_the_end_of_the_log_is_fatal_and_pg_ctl_still_says_0(plain: Plain, recover: Callable[..., Recovered]) -> None:
     # The last segment comes late and is not read ahead, so that pg_ctl sees a standby that answers before the end is met.
-    slowly = f"test -e {plain.wal}/%f || exit 1; test %f != {plain.names[2]} || sleep 2; cp {plain.wal}/%f %p"
+    go = private_directory("lb-go") / "go"
+    late = f"test %f != {plain.names[2]} || until test -e {go}; do sleep 0.1; done"
+    slowly = f"test -e {plain.wal}/%f || exit 1; {late}; cp {plain.wal}/%f %p"
     found = recover(plain.wal, restore_command=slowly, recovery_target_time="2099-01-01 00:00:00+00", recovery_prefetch="off")
     assert found.status == 0, found.log
+    go.touch()
     eventually(lambda: not found.alive(), "it ended")
     assert "recovery ended before configured recovery target was reached" in found.log
 

@@ -88,7 +88,7 @@ def test_the_figure_that_is_judged_is_the_worst_gap(grown: tuple[Production, lis
     os.utime(latest, (moment, moment))
     report = shop.drill(work_dir, place, objective={"rpo": "1h"})
     assert report["verdict"] == "passed", report["reason"]
-    assert 7000 < report["rpo_seconds"] < 7300
+    assert 7000 < report["rpo_seconds"] < 10800
     assert "the longest time between two arrivals" in report["rpo_note"]
     assert report["objective"]["met"] is False
 

@@ -65,7 +65,7 @@ def test_the_dropped_table_is_back_as_it_was_a_moment_before(told: Story, work_d
         target={"time": told.before.isoformat()},
         markers={"must_exist": [THERE.format("the last order")], "must_not_exist": ["SELECT 1 FROM orders HAVING count(*) = 0"]},
         checks=[{"sql": {"query": "SELECT count(*) FROM orders", "expect": 1003}}],
-        objective={"rto": "5m"},
+        objective={"rto": "1h"},
         amcheck=True,
         data_checksums=True,
     )

@@ -86,10 +86,10 @@ def test_a_killed_run_ends_pg_dump_inside(how: signal.Signals, way: Asked, conta
     mine = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat%'"
     inner = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat inside%'"
     try:
-        eventually(lambda: container.psql(inner) == "1", "pg_dump runs inside", 60)
+        eventually(lambda: container.psql(inner) == "1", "pg_dump runs inside")
         os.kill(process.pid, how)
-        process.wait(30)
-        eventually(lambda: container.psql(mine) == "0", "all sessions inside have ended", 60)
+        process.wait(120)
+        eventually(lambda: container.psql(mine) == "0", "all sessions inside have ended")
     finally:
         process.kill()
         process.wait()
@@ -116,7 +116,7 @@ def test_what_an_earlier_run_left_is_ended_by_the_next(way: Asked, container: Co
             lambda: container.psql(f"SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '{name}%'") == "1", "it is there"
         )
         run(given)
-        left.wait(20)
+        left.wait(120)
     finally:
         left.kill()
         left.wait()

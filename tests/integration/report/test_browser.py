@@ -73,7 +73,7 @@ def chromium(tmp_path: Path) -> Chromium:
             f"--user-data-dir={tmp_path / 'profile'}",
         ]
         argv += ["--virtual-time-budget=2000", "--host-resolver-rules=MAP * ~NOTFOUND", *options, "--dump-dom", path.as_uri()]
-        return subprocess.run(argv, capture_output=True, text=True, timeout=90, check=True).stdout
+        return subprocess.run(argv, capture_output=True, text=True, timeout=600, check=True).stdout
 
     return load
 

@@ -348,7 +348,7 @@ def at_once(*actions: Any) -> list[BaseException | None]:
     barrier, faults = threading.Barrier(len(actions)), [None] * len(actions)
 
     def run(number: int) -> None:
-        barrier.wait(10)
+        barrier.wait(120)
         try:
             actions[number]()
         except BaseException as error:
@@ -358,7 +358,7 @@ def at_once(*actions: Any) -> list[BaseException | None]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     return list(faults)
 
 

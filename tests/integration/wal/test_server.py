@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal import ahead, launchers
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import HISTORY, PARTIAL, WalName
-from support.clusters import SETTINGS, Server, _free_port, _run, private_directory
+from support.clusters import SETTINGS, Server, _run, private_directory
 from support.leaks import eventually
 from support.logical import Identity, new_identity
+from support.ports import free_port
 from support.wal import LIBRARY, ArchivingServer, Place, archive_place, job_options, write_job
 
 ROWS = 40
@@ -58,7 +59,7 @@ class Restored(Server):
 
     def __init__(self, primary: Primary, repositories: Mapping[str, Any], *, standby: bool = False, **job: Any) -> None:
         self.major, self.bin_dir = primary.major, primary.bin_dir
-        self.tcp, self.host, self.port = False, "127.0.0.1", _free_port()
+        self.tcp, self.host, self.port = False, "127.0.0.1", free_port()
         self.user, self.password, self.reads_all = primary.user, primary.password, True
         self.process: subprocess.Popen[bytes] | None = None
         self.directory = private_directory("lb-re")

@@ -8,7 +8,6 @@ import contextlib
 import os
 import re
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,12 +55,12 @@ def test_what_the_worker_shipped_ahead_needs_no_program_and_no_worker(by_hand: L
     names = by_hand.fill_segments(6)
     assert by_hand.push(names[0]).returncode == 0
     eventually(lambda: set(names) <= by_hand.acknowledged(), "all shipped ahead")
-    os.kill(by_hand.worker(), signal.SIGSTOP)
+    pid = by_hand.worker()
+    os.kill(pid, signal.SIGSTOP)
     try:
         for name in names:
-            begun = time.monotonic()
             assert by_hand.push(name).returncode == 0
-            assert time.monotonic() - begun < 5, "it asked a worker that cannot answer"
+        assert by_hand.workers() == [pid], "it asked a worker that cannot answer, killed it and started another"
     finally:
         by_hand.kill_worker()
     by_hand.assert_all_archived(names)
@@ -91,7 +90,7 @@ def test_a_job_file_that_cannot_be_read_archives_nothing_and_says_why(server: La
     assert set(names) <= set(server.waiting())
     server.job_file.write_text(good)
     names += server.fill_segments(1)
-    server.wait_until_nothing_waits(90)
+    server.wait_until_nothing_waits()
     server.assert_all_archived(names)
 
 
@@ -105,7 +104,7 @@ def test_a_job_file_that_is_gone_is_no_acknowledgement(by_hand: LaunchedServer) 
 def test_many_fronts_at_once_have_one_worker(by_hand: LaunchedServer) -> None:
     names = by_hand.fill_segments(8)
     pushes = [by_hand.start_push(name) for name in names]
-    assert [push.wait(60) for push in pushes] == [0] * len(names), [push.stderr.read() for push in pushes if push.stderr]
+    assert [push.wait(300) for push in pushes] == [0] * len(names), [push.stderr.read() for push in pushes if push.stderr]
     for push in pushes:
         push.communicate()
     eventually(lambda: len(by_hand.workers()) == 1, "those that came too late have ended")
@@ -115,7 +114,10 @@ def test_many_fronts_at_once_have_one_worker(by_hand: LaunchedServer) -> None:
 def test_the_worker_holds_nothing_of_the_server(server: LaunchedServer) -> None:
     server.wait_archived(server.fill_segments(1)[0])
     pid = server.worker()
-    held = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    held = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it opens and closes files meanwhile
+            held.add(str(link.readlink()))
     assert not [target for target in held if target.startswith((str(server.directory), "pipe:"))], held
     assert not str(Path(f"/proc/{pid}/cwd").readlink()).startswith(str(server.directory))
     assert os.getsid(pid) != os.getsid(server.postmaster)
@@ -164,7 +166,7 @@ def test_what_waits_too_long_stands_in_the_status_file(server: LaunchedServer, p
                 return "is not being archived" in server.status()["trouble"]
             return False
 
-        eventually(in_trouble, "the status file says what is wrong", 30)
+        eventually(in_trouble, "the status file says what is wrong")
         status = server.status()
         assert status["backlog"]["segments"] == 3
         assert status["backlog"]["bytes"] == 3 * 1024 * 1024
@@ -174,8 +176,8 @@ def test_what_waits_too_long_stands_in_the_status_file(server: LaunchedServer, p
         place.root.unlink()
         away.rename(place.root)
     names += server.fill_segments(1)  # the archiver pauses for a minute after three failures, or until there is something new
-    server.wait_until_nothing_waits(90)
-    eventually(lambda: server.status()["trouble"] == "", "the trouble is over", 30)
+    server.wait_until_nothing_waits()
+    eventually(lambda: server.status()["trouble"] == "", "the trouble is over")
     server.assert_all_archived(names)
 
 

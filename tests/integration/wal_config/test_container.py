@@ -57,7 +57,7 @@ def test_from_a_mounted_file_to_a_segment_that_is_proven_in_the_repository(tmp_p
             done = run({**asked, **restart, "verify": True}, False)
         finally:
             shipper.terminate()
-            shipper.wait(30)
+            shipper.wait(120)
         assert done["restarted"] and container.psql("SHOW archive_mode") == "on"
         proof = done["verification"]
         assert hashlib.sha256(place.opened(proof["segment"], keys)).hexdigest() == proof["digest"]

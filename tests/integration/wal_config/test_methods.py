@@ -44,6 +44,25 @@ def next_segment(pg: Configured) -> str:
     return str(row[0])
 
 
+def leave_segment(pg: Configured) -> None:
+    with pg.server.connect() as connection:
+        connection.execute("SELECT pg_create_restore_point('x')")
+        connection.execute("SELECT pg_switch_wal()")
+
+
+def unproven(pg: Configured, **options: Any) -> ArchiveError:
+    """What is said of a segment that the archiver has handed over and that is not where it has to be.
+
+    With more time where a busy machine's archiver does not get so far in a second.
+    """
+    for limit in ("1s", "10s", "100s"):
+        with pytest.raises(ArchiveError) as caught:
+            pg(**options, verify=True, verify_timeout=limit)
+        if "the archiver has not handed it over" not in str(caught.value):
+            break
+    return caught.value
+
+
 def in_place(program: str, pg: Configured) -> str:
     """The program where the server's user can run it: a wheel may lie where only its owner looks."""
     found = find_program(program)
@@ -83,9 +102,7 @@ def test_a_volume_that_is_not_mounted_takes_nothing(archiver: Configured) -> Non
     archiver(method="directory", directory=directory)
     os.rename(directory, f"{directory}.away")
     archiver.directory("mounted")
-    with archiver.server.connect() as connection:
-        connection.execute("SELECT pg_create_restore_point('x')")
-        connection.execute("SELECT pg_switch_wal()")
+    leave_segment(archiver)
     eventually(lambda: "is not the WAL archive of this cluster" in archiver.server.log.read_text(), "the archiver says what is missing")
     assert os.listdir(directory) == []
 
@@ -98,8 +115,10 @@ def test_another_content_of_the_same_name_is_never_overwritten(archiver: Configu
         b"x"
     )
     archiver.own(Path(directory, name))
-    with pytest.raises(ArchiveError, match=f"{name} did not arrive within 3 s: .*the oldest is {name}.*another content"):
-        archiver(method="directory", directory=directory, verify=True, verify_timeout="3s")
+    leave_segment(archiver)
+    eventually(lambda: "another content" in archiver.server.log.read_text(), "the archiver has met it")
+    with pytest.raises(ArchiveError, match=f"did not arrive within 1 s: .*the oldest is {name}.*another content"):
+        archiver(method="directory", directory=directory, verify=True, verify_timeout="1s")
     assert Path(directory, name).read_bytes() == b"x"
     os.unlink(Path(directory, name))
     assert archiver(method="directory", directory=directory, verify=True)["verification"]["segment"] > name
@@ -137,10 +156,21 @@ def failing(pg: Configured, status: int) -> str:
     return f"{script} %p"
 
 
+def failures(pg: Configured) -> int:
+    """How many the server has counted."""
+    with pg.server.connect() as connection:
+        row = connection.execute("SELECT failed_count FROM pg_stat_archiver").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def test_a_command_that_fails_is_found_with_what_the_server_says(archiver: Configured) -> None:
     archiver.server.execute("SELECT pg_stat_reset_shared('archiver')")
+    archiver(method="command", command=f"{failing(archiver, 1)} first")
+    leave_segment(archiver)
+    eventually(lambda: failures(archiver) > 0, "the archiver has failed")
     with pytest.raises(ArchiveError, match=r"counts [1-9]") as caught:
-        archiver(method="command", command=failing(archiver, 1), verify=True, verify_timeout="2s")
+        archiver(method="command", command=failing(archiver, 1), verify=True, verify_timeout="1s")
     found = caught.value.result["verification"]
     assert found["oldest_ready"]["name"] <= found["segment"] and found["oldest_ready"]["waiting"] >= 1
     assert any("the shelf is full" in line for line in found["log"])
@@ -151,8 +181,12 @@ def test_a_command_that_ends_above_125_is_found_though_nothing_is_counted() -> N
     """In a server of its own: after such an end PostgreSQL starts its archiver again in ten seconds only."""
     with Server(15, {"archive_mode": "on", "logging_collector": "on"}, initdb=("--wal-segsize=1",)) as server:
         pg = Configured(server)
+        pg(method="command", command=f"{failing(pg, 127)} first")
+        leave_segment(pg)
+        logs = server.data / "log"
+        eventually(lambda: any("the shelf is full" in path.read_text() for path in logs.iterdir()), "the archiver has failed")
         with pytest.raises(ArchiveError, match=r"counts 0 failures.*above 125 is not counted") as caught:
-            pg(method="command", command=failing(pg, 127), verify=True, verify_timeout="2s")
+            pg(method="command", command=failing(pg, 127), verify=True, verify_timeout="1s")
         assert any("the shelf is full" in line for line in caught.value.result["verification"]["log"]), "from the collector's file"
 
 
@@ -168,12 +202,11 @@ def test_a_command_of_unknown_make_is_believed_only_as_far_as_it_is_known(archiv
     script = archiver.server.directory / "archive-wal"
     script.write_text(f"#!/bin/sh\nexec cp \"$1\" '{directory}/'\n")
     archiver.own(script).chmod(0o755)
-    options: dict[str, Any] = {"method": "command", "command": f"{script} %p", "verify": True}
-    done = archiver(**options)
+    options: dict[str, Any] = {"method": "command", "command": f"{script} %p"}
+    done = archiver(**options, verify=True)
     assert done["verification"]["by"] == "pg_stat_archiver" and any("only verify shows" in warning for warning in done["warnings"])
-    assert archiver(**options, verify_command=["test", "-s", f"{directory}/%f"])["verification"]["by"] == "verify_command"
-    with pytest.raises(ArchiveError, match="verify_command ended with 1"):
-        archiver(**options, verify_command=["test", "-s", f"{directory}/%f.gone"], verify_timeout="1s")
+    assert archiver(**options, verify=True, verify_command=["test", "-s", f"{directory}/%f"])["verification"]["by"] == "verify_command"
+    assert "verify_command ended with 1" in str(unproven(archiver, **options, verify_command=["test", "-s", f"{directory}/%f.gone"]))
 
 
 def test_what_could_not_be_verified_is_refused_before_anything_is_changed(archiver: Configured, tmp_path: Path) -> None:
@@ -243,8 +276,7 @@ def test_our_own_push_is_set_up_and_proven_in_every_repository(major: int, tmp_p
 
         # Another repository that must hold it too, and does not.
         elsewhere = {"here": place.spec, "away": {"type": "posix", "path": str(tmp_path / "away")}}
-        with pytest.raises(ArchiveError, match="away"):
-            pg(**options, system="shop", repositories=elsewhere, verify=True, verify_timeout="1s")
+        assert "away" in str(unproven(pg, **options, system="shop", repositories=elsewhere))
         elsewhere["away"]["optional"] = True
         assert pg(**options, system="shop", repositories=elsewhere, verify=True)["verification"]["places"] == ["here"]
 
@@ -274,21 +306,21 @@ def beside(*words: str, job_file: Path) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
 
 
 def test_what_lies_in_a_spool_only_is_not_called_archived(archiver: Configured, tmp_path: Path) -> None:
     spool, place, keys = archiver.directory("spool"), archive_place(), new_identity(tmp_path / "identity")
     job_file = write_job(tmp_path / "wal.json", job_options({"shelf": place.spec}, keys, tmp_path / "run"))
-    options: dict[str, Any] = {"method": "spool", "directory": spool, "verify": True, "job_file": str(job_file)}
+    options: dict[str, Any] = {"method": "spool", "directory": spool, "job_file": str(job_file)}
     archiver.own(Path(shutil.copy(os.devnull, Path(spool, MARKER))))
-    with pytest.raises(ArchiveError, match="it is not in repository 'shelf'") as caught:
-        archiver(**options, verify_timeout="2s")
-    found = caught.value.result["verification"]
+    fault = unproven(archiver, **options)
+    assert "it is not in repository 'shelf'" in str(fault)
+    found = fault.result["verification"]
     eventually(lambda: digest(f"{spool}/{found['segment']}") == found["digest"], "the server has put it there all the same")
-    assert any("does not count as archived" in warning for warning in caught.value.result["warnings"])
+    assert any("does not count as archived" in warning for warning in fault.result["warnings"])
     with beside("ship", spool, job_file=job_file):
-        proof = archiver(**options)["verification"]
+        proof = archiver(**options, verify=True)["verification"]
     assert hashlib.sha256(place.opened(proof["segment"], keys)).hexdigest() == proof["digest"]
 
 
@@ -396,11 +428,11 @@ def test_rclone_keeps_what_is_there_and_tells_absent_from_unreachable(kind: str,
 
         def shell(name: str, segment: str) -> int:
             command = pg.shown(name).replace("%f", segment).replace("%p", "segment")
-            return subprocess.run(["sh", "-c", command], cwd=work, capture_output=True, check=False, timeout=60).returncode
+            return subprocess.run(["sh", "-c", command], cwd=work, capture_output=True, check=False, timeout=300).returncode
 
         with remote_of(kind, pg, program, tmp_path) as (remote, shelf, config):
             options: dict[str, Any] = {"method": "rclone", "program": program, "config_file": str(config), "remote": remote}
-            done = pg(**options, restore_command="auto", verify=True, verify_timeout="20s")
+            done = pg(**options, restore_command="auto", verify=True, verify_timeout="120s")
             segment, proof = done["verification"]["segment"], done["verification"]["digest"]
             assert done["verification"]["by"] == "sha256"
             (stored,) = [path for path in shelf.rglob("*") if path.name.startswith(segment)]
@@ -440,7 +472,7 @@ def test_pgbackrest_holds_the_segment_by_its_digest() -> None:
             pg(**options, verify=True, verify_timeout="2s")
         made = local.run(["pgbackrest", f"--config={config}", "--stanza=shop", "stanza-create"])
         assert made.returncode == 0, made.stderr
-        done = pg(**options, restore_command="auto", verify=True, verify_timeout="20s")
+        done = pg(**options, restore_command="auto", verify=True, verify_timeout="120s")
         proof = done["verification"]
         assert proof["by"] == "sha1" and proof["places"] == ["shop"]
         assert list((home / "repo" / "archive" / "shop").rglob(f"{proof['segment']}-{proof['digest']}*"))

@@ -115,7 +115,7 @@ def test_an_archive_that_is_whole_and_in_step(archive: Archive) -> None:
     assert found["newest"]["name"] in names[-2:], "two are sent at a time"
     assert found["lag"]["last_archived"] == names[-1]
     assert (found["lag"]["segments"], found["lag"]["seconds_are"]) == (0, "exact")
-    assert 0 <= found["lag"]["seconds"] < 60
+    assert 0 <= found["lag"]["seconds"] < 600
     assert found["cluster"]["segment_bytes"] == MIB
     (window,) = found["windows"]
     assert found["window"] == window
@@ -301,7 +301,7 @@ def test_a_long_archive_costs_one_request_per_page_of_its_listing(rclone_bucket:
         answer = archive_info(
             {"system": "shop", "repositories": {"here": rclone_bucket.spec(endpoint=proxy.endpoint)}, "cache_dir": str(tmp_path / "cache")}
         )
-        assert (now() - started).total_seconds() < 30
+        assert (now() - started).total_seconds() < 300
     found = answer["archives"]["here"]
     assert (found["segments"], found["problems"]) == (segments, [])
     assert found["window"]["last_segment"] == segment_name(1, segments - 1, DEFAULT_SEGMENT_BYTES)

@@ -165,7 +165,7 @@ def test_the_command_follows_a_server_until_it_is_told_to_stop(
     argv = [sys.executable, "-m", CLI, "wal", "ship", str(server.spool), "-c", str(file)]
     with subprocess.Popen(argv, env=environment, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         try:
-            eventually((server.spool / MARKER).exists, "the shipper's mark", 30)
+            eventually((server.spool / MARKER).exists, "the shipper's mark")
             names = fill(server, 3)
             eventually(
                 lambda: process.poll() is not None or set(names) <= set(archived(job["repositories"]["offsite"])), f"{names} archived", 60
@@ -173,6 +173,6 @@ def test_the_command_follows_a_server_until_it_is_told_to_stop(
             eventually(lambda: not set(names) & set(os.listdir(server.spool)), "the spool empty")
         finally:
             process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
         assert process.stderr is not None
         assert process.stderr.read() == ""

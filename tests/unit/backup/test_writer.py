@@ -21,7 +21,9 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 from support.backups import CHUNKS, check_complete, instructions, manifest_for, new_ref
 
-STALL_SECONDS = 1.0
+STALL_SECONDS = 60.0
+HANG_SECONDS = 3.0
+"""Of a repository that hangs; long enough for a healthy one on a busy disk."""
 
 
 class Troubled(Repository):
@@ -36,7 +38,7 @@ class Troubled(Repository):
         if call == self.call and self.times > 0:
             self.times -= 1
             if self.trouble == "hang":
-                self.released.wait(30)
+                self.released.wait(120)
             raise RepositoryError(f"503 Slow Down while {call}", self.name)
 
     def start_upload(self, key: str) -> Upload:
@@ -166,14 +168,15 @@ def test_a_troubled_repository_is_dropped_and_gets_its_copy_afterwards(
 ) -> None:
     said: list[str] = []
     troubled = Troubled(offsite, call, trouble)
-    with BackupWriter(new_ref(), [here, troubled], STALL_SECONDS, 100_000, said.append) as writer:
+    patience = HANG_SECONDS if trouble == "hang" else STALL_SECONDS
+    with BackupWriter(new_ref(), [here, troubled], patience, 100_000, said.append) as writer:
         manifest = write(writer)
         troubled.released.set()
     assert check_complete(offsite, writer.ref) == check_complete(here, writer.ref) == manifest
     assert manifest.repositories == {"here": "", "offsite": ""}
     delivery = writer.deliveries[1]
     assert delivery.problem == ""
-    assert ("made no progress for 1 s" if trouble == "hang" else "503 Slow Down") in delivery.copied_because
+    assert ("made no progress for 3 s" if trouble == "hang" else "503 Slow Down") in delivery.copied_because
     assert any("dropped" in line for line in said)
     assert any("got its copy from 'here'" in line for line in said)
 

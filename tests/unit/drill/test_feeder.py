@@ -48,7 +48,7 @@ def fed(directory: Path, store: Store) -> Iterator[tuple[Feeder, Callable[[str],
         def ask(name: str) -> int:
             words = {"%%": "%", "%f": name, "%p": str(directory.parent / "RECOVERYXLOG")}
             command = re.sub("%[%fp]", lambda match: words[match[0]], feeder.command)
-            return subprocess.run(["sh", "-c", command], cwd="/", timeout=30).returncode
+            return subprocess.run(["sh", "-c", command], cwd="/", timeout=120).returncode
 
         yield feeder, ask
 
@@ -108,7 +108,7 @@ def test_whatever_goes_wrong_with_a_segment_ends_the_recovery_and_is_kept(room: 
 def test_nothing_but_names_of_wal_is_answered(room: Path, name: str) -> None:
     store = Store()
     with fed(room, store) as (feeder, _ask):
-        done = subprocess.run(["sh", str(feeder.directory / "fetch.sh"), name, "/nonexistent/target"], timeout=30, cwd="/")
+        done = subprocess.run(["sh", str(feeder.directory / "fetch.sh"), name, "/nonexistent/target"], timeout=120, cwd="/")
         assert done.returncode == 1
     assert store.fetched == []
 
@@ -124,4 +124,4 @@ def test_an_answer_to_somebody_who_was_killed_is_not_taken_by_the_next(room: Pat
 def test_a_file_that_cannot_be_put_in_its_place_is_no_end_of_the_log(room: Path) -> None:
     with fed(room, Store()) as (feeder, _ask):
         argv = ["sh", str(feeder.directory / "fetch.sh"), CHAIN.name(0), "/nonexistent/target"]
-        assert subprocess.run(argv, capture_output=True, cwd="/", timeout=30).returncode == 126
+        assert subprocess.run(argv, capture_output=True, cwd="/", timeout=120).returncode == 126

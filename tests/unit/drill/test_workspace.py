@@ -79,7 +79,7 @@ def test_teardown_ends_what_was_started_for_the_drill_and_nothing_else(work_dir:
             assert process.stdout.readline()
         assert set(processes_of(workspace.path)) == {ours.pid}
         assert tear_down(workspace, None).complete
-        assert ours.wait(10) == -9
+        assert ours.wait(120) == -9
         assert looking.poll() is None
     finally:
         for process in (ours, looking):
@@ -96,7 +96,7 @@ def test_what_a_killed_drill_left_is_reaped(work_dir: Path, account: Account) ->
     assert states(reap(work_dir, check_only=True)) == {workspace.drill_id: "reaped"}
     assert workspace.path.exists()
     assert states(reap(work_dir)) == {workspace.drill_id: "reaped"}
-    assert left_running.wait(10) == -9
+    assert left_running.wait(120) == -9
     assert not workspace.path.exists()
     assert reap(work_dir) == []
 

@@ -33,7 +33,7 @@ class Hold:
         for _task in tasks:
             self.let_go.release()
         with self.shipping.condition:
-            assert self.shipping.condition.wait_for(lambda: all(task.finished for task in tasks), 10)
+            assert self.shipping.condition.wait_for(lambda: all(task.finished for task in tasks), 120)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def hold() -> Iterator[Hold]:
     yield made
     for _time in range(100):
         made.let_go.release()
-    made.shipping.end(10)
+    made.shipping.end(120)
 
 
 def test_what_is_asked_for_comes_before_what_only_follows(hold: Hold) -> None:
