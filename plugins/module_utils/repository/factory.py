@@ -16,19 +16,24 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.terms
 
 __all__ = ["TYPES", "open_repository", "validate"]
 
-TYPES = ("posix", "s3")
+TYPES = ("posix", "s3", "sftp")
 
 
 def validate(name: str, spec: Mapping[str, Any]) -> None:
     """Check every option of a repository without touching it; raises `ConfigurationError` naming repository and option."""
-    if _type_of(name, spec) == "posix":
+    kind = _type_of(name, spec)
+    if kind == "posix":
         from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.posix import validate_posix
 
         validate_posix(name, spec)
-        return
-    from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_options import parse_s3
+    elif kind == "s3":
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_options import parse_s3
 
-    parse_s3(name, spec)
+        parse_s3(name, spec)
+    else:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp_options import parse_sftp
+
+        parse_sftp(name, spec)
 
 
 def open_repository(name: str, spec: Mapping[str, Any], read_only: bool = False) -> Repository:
@@ -37,13 +42,18 @@ def open_repository(name: str, spec: Mapping[str, Any], read_only: bool = False)
     `read_only`: refuse to write, and answer `can_write` with False where nothing but this machine could write (posix).
     Raises `ConfigurationError`.
     """
-    if _type_of(name, spec) == "posix":
+    kind = _type_of(name, spec)
+    if kind == "posix":
         from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.posix import open_posix
 
         return open_posix(name, spec, read_only)
-    from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3 import open_s3
+    if kind == "s3":
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3 import open_s3
 
-    return open_s3(name, spec, read_only)
+        return open_s3(name, spec, read_only)
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp import open_sftp
+
+    return open_sftp(name, spec, read_only)
 
 
 def _type_of(name: str, spec: Mapping[str, Any]) -> str:

@@ -134,8 +134,10 @@ def _overlap(one: Place, other: Place) -> str | None:
             where = one.host or other.host or "this machine"
             inside = f"lie in {shorter}" if shorter == longer else f"lie in {shorter}, one of them in {longer}"
             return f"both {inside} on the host {where}"
-    elif one.kind == other.kind and _nested("/" + one.root, "/" + other.root) and one.host == other.host:
-        if not one.credential_fingerprint or not other.credential_fingerprint:
+    elif (one.kind, one.host) == (other.kind, other.host) and _nested("/" + one.root, "/" + other.root):
+        # With two credentials that are known to differ, one path may well be two: it is counted from each account's own top.
+        known = one.credential_fingerprint and other.credential_fingerprint
+        if not known:
             return f"both lie in {one.detail}"
     if one.account and one.account == other.account:
         return f"both belong to the account {one.account}"

@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.sshd import SftpServer, sftp_place, sftp_server
 from support.store_fixtures import Bucket, no_ambient_aws, rclone_bucket, rclone_server, versity_bucket, versity_server
 
-__all__ = ["no_ambient_aws", "rclone_bucket", "rclone_server", "versity_bucket", "versity_server"]
+__all__ = ["no_ambient_aws", "rclone_bucket", "rclone_server", "sftp_place", "sftp_server", "versity_bucket", "versity_server"]
 
 
-@pytest.fixture(params=["posix", "rclone", "versitygw"])
+@pytest.fixture(params=["posix", "rclone", "versitygw", "sftp"])
 def spec(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     """The options of an empty repository, of each kind in turn."""
     if request.param == "posix":
         root = tmp_path / "repository"
         root.mkdir()
         return {"type": "posix", "path": str(root)}
+    if request.param == "sftp":
+        server: SftpServer = request.getfixturevalue("sftp_server")
+        return server.spec(request.getfixturevalue("sftp_place"))
     bucket: Bucket = request.getfixturevalue("rclone_bucket" if request.param == "rclone" else "versity_bucket")
     return bucket.spec(prefix="some/where")

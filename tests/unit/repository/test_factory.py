@@ -18,7 +18,8 @@ POSIX = {"type": "posix", "path": "/var/backups/lifeboat"}
     ("spec", "said"),
     [
         ({}, "type is required"),
-        ({"type": "ftp"}, "Known are: posix, s3"),
+        ({"type": "ftp"}, "Did you mean 'sftp'"),
+        ({"type": "tape-in-the-attic"}, "Known are: posix, s3, sftp"),
         ({"type": "posx"}, "Did you mean 'posix'"),
         ("/var/backups", "expected a mapping"),
         ({"type": "posix"}, "path is required"),
@@ -102,7 +103,7 @@ def test_takes_what_is_right_and_touches_nothing(spec: dict[str, Any]) -> None:
 
 
 def test_knows_its_types() -> None:
-    assert TYPES == ("posix", "s3")
+    assert TYPES == ("posix", "s3", "sftp")
 
 
 def test_describes_the_place_with_its_prefix() -> None:
