@@ -137,7 +137,7 @@ options:
           groups: *groups
       decrypt:
         description:
-          - Values that the application sealed with AES-256-GCM open with the protected key, which the drill finds in a file.
+          - Values that the application sealed with AES-256-GCM open with the protected key, which the drill takes from the vault, or finds in a file.
           - No key and no plaintext is ever shown. Without the key the drill is C(unverified).
         type: dict
         suboptions:
@@ -149,10 +149,19 @@ options:
             description: The column with the sealed values.
             type: str
             required: true
+          key:
+            description:
+              - Name of a protected key that M(lifeboat.postgres.key_escrow) ships. The drill takes it out of the vault, so that the escrow is
+                proven as well.
+              - Exactly one of this and C(key_file).
+            type: str
+          key_part:
+            description: Of a protected key that is several files the file; of a C(.env) file that was shipped whole the variable.
+            type: str
+            default: ""
           key_file:
-            description: The file with the key, on the host that runs the drill. Taking a backup does not read it.
+            description: A file with the key, on the host that runs the drill. Taking a backup does not read it.
             type: path
-            required: true
           key_encoding:
             description: How the file holds the key, 32 bytes as they are, or written in hexadecimal or base64.
             type: str
@@ -207,10 +216,19 @@ options:
             description: The column with the sealed values.
             type: str
             required: true
+          key:
+            description:
+              - Name of a protected key that M(lifeboat.postgres.key_escrow) ships. The drill takes it out of the vault, so that the escrow is
+                proven as well.
+              - Exactly one of this and C(key_file).
+            type: str
+          key_part:
+            description: Of a protected key that is several files the file; of a C(.env) file that was shipped whole the variable.
+            type: str
+            default: ""
           key_file:
-            description: The file with the key, on the host that runs the drill. Taking a backup does not read it.
+            description: A file with the key, on the host that runs the drill. Taking a backup does not read it.
             type: path
-            required: true
           key_encoding:
             description: How the file holds the key, 32 bytes as they are, or written in hexadecimal or base64.
             type: str

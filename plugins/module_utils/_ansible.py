@@ -27,7 +27,7 @@ INTERPRETERS = ("/opt/lifeboat/venv/bin/python", "/usr/bin/python3", "/usr/local
 _LIBPQ_INCLUDED = ("psycopg_binary", "psycopg_c")
 """With one of them psycopg need not look for libpq, which may be absent though psycopg is there."""
 
-_PLACES = ("repositories", "repository", "report_repository", "source", "target")
+_PLACES = ("repositories", "key_repositories", "repository", "report_repository", "source", "target")
 """Options that hold repositories."""
 
 _SECRET_NAME = re.compile(r"secret|password|passphrase|token|access_?key", re.IGNORECASE)
@@ -99,7 +99,7 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 def _libraries(argument_spec: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
     """The Python libraries that these options will ask for. zstandard and pyrage are left out: their programs come first."""
-    opens = "identity_file" in argument_spec and any(key == "key_file" for key, _value in _leaves(params.get("checks")))
+    opens = "identity_file" in argument_spec and any(key in ("key", "key_file") and value for key, value in _leaves(params.get("checks")))
     wanted = {
         "psycopg": "login_db" in argument_spec or "checks" in argument_spec,
         "botocore": ("type", "s3") in _leaves({word: params.get(word) for word in _PLACES}),

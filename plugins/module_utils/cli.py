@@ -85,7 +85,51 @@ def _parser() -> argparse.ArgumentParser:
     for command in commands.choices.values():
         _take_config_after(command)
     _add_wal(commands.add_parser("wal", help="the write-ahead log: archive, deliver, catch up"))
+    _add_jobs(commands)
+    _add_keys(commands.add_parser("keys", help="protected keys: an identity on paper, other recipients"))
     return parser
+
+
+def _add_jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The words about the jobs of this host, which cron or a timer starts."""
+    for word, said, name in (
+        ("run", "run a job: a file, SYSTEM/JOB, or JOB where one system has it", "one"),
+        ("drill", "run the drill of this host, or the one that is named", "optional"),
+        ("prune", "run the pruning of this host, or the one that is named", "optional"),
+        ("status", "how the jobs stand: last success, last result, next due", "none"),
+        ("doctor", "whether this host is fit to run its jobs: looked at, and tried", "none"),
+    ):
+        command = commands.add_parser(word, help=said)
+        command.add_argument("--jobs", metavar="DIR", help="where the job files are, in a folder per system (default: /etc/lifeboat)")
+        if name == "none":
+            command.add_argument("--system", help="only the jobs of this system")
+            command.add_argument("--json", action="store_true", help="print the whole answer as JSON")
+        else:
+            command.add_argument("name", metavar="JOB", nargs=None if name == "one" else "?")
+        command.set_defaults(run=f"jobs:{word}")
+    command = commands.choices["prune"]
+    command.add_argument("--dry-run", action="store_true", help="only say what would go, and why")
+    command.add_argument("--all", action="store_true", help="name what stays, too, and why")
+    command.add_argument("--json", action="store_true", help="print the whole answer as JSON")
+    _take_config_after(command)
+    command.set_defaults(run="prune:prune")
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    words = parser.add_subparsers(dest="keys", required=True, metavar="WORD")
+
+    command = words.add_parser("print", help="put an identity on a page for the safe, as text and QR code")
+    command.add_argument("identity", metavar="IDENTITY_FILE")
+    command.add_argument("-o", "--output", metavar="FILE", required=True, help="the page (HTML), a file that is not there yet")
+    command.set_defaults(run="keys:print_")
+
+    command = words.add_parser("reseal", help="seal what the vaults hold for the key recipients of today")
+    command.add_argument("identity", metavar="IDENTITY_FILE", help="one that opens what is there")
+    command.add_argument("--check", action="store_true", help="only say what would be sealed anew")
+    command.set_defaults(run="keys:reseal")
+
+    for command in words.choices.values():
+        _take_config_after(command)
 
 
 def _add_wal(parser: argparse.ArgumentParser) -> None:

@@ -21,11 +21,13 @@ __all__ = [
     "DrillRefused",
     "EvidenceError",
     "IntegrityError",
+    "KeyRefused",
     "LifeboatError",
     "Locked",
     "ManifestError",
     "MissingTool",
     "NotAllBackedUp",
+    "NotFresh",
     "ObjectDamaged",
     "ObjectExists",
     "ObjectLocked",
@@ -130,6 +132,10 @@ class SealError(LifeboatError):
     exit_code = 6
 
 
+class KeyRefused(SealError):
+    """A protected key is no key: empty, short, a known default, or a passphrase of the backups. Nothing of it is ever shown."""
+
+
 class ManifestError(LifeboatError):
     """A manifest is unreadable, of an unknown schema, or its signature does not hold."""
 
@@ -198,6 +204,12 @@ class TimedOut(LifeboatError):
     """A job did not end within its own time limit, and was stopped."""
 
     exit_code = 18
+
+
+class NotFresh(LifeboatError):
+    """Something is late, missing or broken that was promised to be fresh; `result` holds every finding."""
+
+    exit_code = 19
 
 
 class DrillNotPassed(LifeboatError):

@@ -22,11 +22,13 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.digest_coverage 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ManifestError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
 
-__all__ = ["SCHEMA", "Artifact", "Manifest", "Volume", "WalRange", "split_signature"]
+__all__ = ["SCHEMA", "Artifact", "EvidencePoint", "Manifest", "Volume", "WalRange", "split_signature"]
 
 SCHEMA = 1
-ROLES = ("dump", "base", "backup_manifest", "evidence", "instructions")
-FORMATS = ("custom", "directory", "plain", "tar")
+ROLES = ("dump", "base", "backup_manifest", "key", "evidence", "instructions")
+FORMATS = ("custom", "directory", "plain", "tar", "raw")
+_ADDED: Mapping[str, Any] = {"keys": {}, "evidence": []}
+"""Fields that came later: left out where they are empty, so that earlier manifests stay what they are, signature included."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,20 @@ class WalRange:
 
 
 @dataclass(frozen=True)
+class EvidencePoint:
+    """Evidence of one database at a position of the log behind a base backup, in the sealed `artifact`.
+
+    `exact`: it is the state that all records before `lsn` make, and no other; else it holds bounds. `how` says why, in words.
+    """
+
+    database: str
+    artifact: str
+    lsn: str
+    exact: bool
+    how: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A backup. Moments are aware datetimes in UTC; sizes are bytes.
 
@@ -76,8 +92,9 @@ class Manifest:
     `object_count` the definitions in it. `application_version` is what the operator says of the application (an image's tag,
     a revision), or "". `costs` are seconds that parts of the run took. `digested` says which part of how many ("3/7") of the
     content digests that go in turn is whole in the evidence, or "". Of kind `base`, `wal` is the log that it needs, and
-    `parent` the backup that an incremental one builds on, or "". `signature` is an OpenSSH signature over
-    `signed_bytes()`, or "".
+    `parent` the backup that an incremental one builds on, or "", `evidence` what a recovery can be compared with.
+    `keys` are the protected keys that production used, by name, each
+    with its fingerprint; of kind `keys` its own. `signature` is an OpenSSH signature over `signed_bytes()`, or "".
     """
 
     system: str
@@ -109,6 +126,8 @@ class Manifest:
     digested: str = ""
     wal: WalRange | None = None
     parent: str = ""
+    evidence: tuple[EvidencePoint, ...] = ()
+    keys: Mapping[str, str] = field(default_factory=dict)
     signature: str = field(default="")
 
     @property
@@ -134,15 +153,16 @@ class Manifest:
             value = getattr(self, item.name)
             if isinstance(value, dt.datetime):
                 value = strict.format_moment(value)
-            elif item.name == "artifacts":
-                value = [dataclasses.asdict(artifact) for artifact in value]
+            elif item.name in ("artifacts", "evidence"):
+                value = [dataclasses.asdict(entry) for entry in value]
             elif isinstance(value, tuple):
                 value = list(value)
             elif isinstance(value, WalRange):
                 value = dataclasses.asdict(value)
             elif isinstance(value, Mapping):
                 value = dict(value)
-            document[item.name] = value
+            if value or item.name not in _ADDED:
+                document[item.name] = value
         return document
 
     def to_bytes(self) -> bytes:
@@ -166,7 +186,7 @@ class Manifest:
         if schema != SCHEMA:
             raise ManifestError(f"the manifest has schema {schema!r}, this version reads {SCHEMA}", where, "Use a newer lifeboat.postgres.")
         try:
-            return strict.fields(cls, document, _READERS)
+            return strict.fields(cls, {**_ADDED, **document}, _READERS)
         except ValueError as error:
             raise ManifestError(f"the manifest cannot be read: {error}", where, "It was altered; use another repository.") from None
 
@@ -232,6 +252,8 @@ _READERS: dict[str, strict.Reader] = {
     "costs": strict.mapping(strict.number),
     "digested": _digested,
     "wal": strict.optional(_WAL),
+    "evidence": strict.tuple_of(strict.nested(EvidencePoint, {"exact": strict.boolean})),
+    "keys": strict.mapping(strict.text),
     "recipients": strict.tuple_of(strict.text),
     "notes": strict.tuple_of(strict.text),
     "artifacts": strict.tuple_of(_artifact),

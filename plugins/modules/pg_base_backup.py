@@ -173,6 +173,11 @@ options:
       - What runs against this server now, as an image's tag or a revision. Recorded with the backup, so that the right version
         can be started against it.
     type: str
+  keys_file:
+    description:
+      - The file with fingerprints that M(lifeboat.postgres.key_escrow) left, so that the manifest says which protected keys the backup
+        needs. The default is C(/var/lib/lifeboat/keys/SYSTEM/fingerprints.json), where there is one.
+    type: path
 requirements:
   - psycopg >= 3.1
   - boto3 for repositories of type s3
@@ -371,6 +376,7 @@ def main() -> None:
             "bin_dir": {"type": "path"},
             "signing_key": {"type": "path"},
             "application_version": {"type": "str"},
+            "keys_file": {"type": "path", "no_log": False},
         },
         run,
     )

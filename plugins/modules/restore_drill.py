@@ -136,6 +136,15 @@ options:
       - File on this host with the identity that opens the backup, an age identity or an exported OpenPGP secret key. It is read where
         it lies. Needed by backups that are sealed for recipients.
     type: path
+  key_repositories:
+    description:
+      - Where the application's protected keys lie (M(lifeboat.postgres.key_escrow)), with credentials that can only list and read. Every key
+        that the backup names is taken from there, opened in memory, and compared by its fingerprint; checks decrypt with it.
+    type: dict
+  key_identity_file:
+    description:
+      - File on this host with the identity of one of the key recipients. Needed with O(key_repositories).
+    type: path
   passphrase_file:
     description:
       - File on this host, of mode 0600, with the passphrase of backups that are sealed with one.
@@ -475,6 +484,8 @@ def main() -> None:
             "amcheck": {"type": "bool"},
             "backup_id": {"type": "str", "default": LATEST},
             "identity_file": {"type": "path"},
+            "key_repositories": {"type": "dict", "no_log": False},
+            "key_identity_file": {"type": "path", "no_log": False},
             "passphrase_file": {"type": "path", "no_log": False},
             "verify_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "objective": {"type": "dict", "options": {"rpo": {"type": "str"}, "rto": {"type": "str"}}},

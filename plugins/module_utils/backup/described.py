@@ -13,7 +13,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job_commo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import BackupWriter, Delivery
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
-from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import Pipeline
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import ServerFacts
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import VERSION, host_id, host_name, now
@@ -22,15 +22,15 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature i
 __all__ = ["deliveries_document", "notes_on_signing", "require_complete", "signed_manifest", "store_evidence"]
 
 
-def store_evidence(job: Job, writer: BackupWriter, document: bytes) -> None:
+def store_evidence(job: Job, writer: BackupWriter, document: bytes, name: str = "evidence.json") -> Artifact:
     """Send the evidence to every repository, compressed and sealed like the dump."""
     with Pipeline([compress.compressor(job.compression_level), job.sealer.stage()], [document]) as sealed:
-        writer.store(f"evidence.json{compress.SUFFIX}{job.sealer.suffix}", "evidence", sealed)
+        return writer.store(f"{name}{compress.SUFFIX}{job.sealer.suffix}", "evidence", sealed)
 
 
 def notes_on_signing(job: Job) -> list[str]:
-    """What a manifest notes about its own signature, when it will have none."""
-    return ["the manifest is not signed: signing_key is not set"] if job.signing_key is None else []
+    """What a manifest notes about its own signature, when it will have none, and about keys that it cannot name."""
+    return [*(["the manifest is not signed: signing_key is not set"] if job.signing_key is None else []), *filter(None, [job.keys_note])]
 
 
 def signed_manifest(job: Job, ref: BackupRef, server: ServerFacts, **own: Any) -> Manifest:
@@ -51,6 +51,7 @@ def signed_manifest(job: Job, ref: BackupRef, server: ServerFacts, **own: Any) -
         encryption=job.sealer.method,
         recipients=job.sealer.recipients,
         application_version=job.application_version,
+        keys={} if ref.kind == "globals" else dict(job.keys),
         **own,
     )
     if job.signing_key is None:

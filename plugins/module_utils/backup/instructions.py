@@ -15,7 +15,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.opening i
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef, backup_prefix, manifest_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact
 
-__all__ = ["cell", "filled", "globals_instructions", "logical_instructions"]
+__all__ = ["SCRIPT_HEAD", "cell", "filled", "globals_instructions", "logical_instructions"]
 
 
 def logical_instructions(
@@ -36,7 +36,7 @@ def logical_instructions(
         "TAR": "tar " if in_directory else "",
         "TAR_CODE": "`tar`, " if in_directory else "",
     }
-    return {"RESTORE.md": filled(_GUIDE, values), "restore.sh": filled(_SCRIPT_HEAD + _SCRIPT, values)}
+    return {"RESTORE.md": filled(_GUIDE, values), "restore.sh": filled(SCRIPT_HEAD + _SCRIPT, values)}
 
 
 def globals_instructions(
@@ -50,7 +50,7 @@ def globals_instructions(
         "DEFAULTS": "",
         "TAR": "",
     }
-    return {"RESTORE.md": filled(_GLOBALS_GUIDE, values), "restore.sh": filled(_SCRIPT_HEAD + _GLOBALS_SCRIPT, values)}
+    return {"RESTORE.md": filled(_GLOBALS_GUIDE, values), "restore.sh": filled(SCRIPT_HEAD + _GLOBALS_SCRIPT, values)}
 
 
 def _common_values(ref: BackupRef, artifacts: Sequence[Artifact], server_version: str, snapshot_at: str, method: str) -> dict[str, str]:
@@ -137,7 +137,7 @@ _OPTION_CASES = """
         --jobs) [ $# -ge 2 ] || fail "$usage"; jobs=$2; shift 2 ;;
         --no-owner) owner=--no-owner; shift ;;"""
 
-_SCRIPT_HEAD = r"""#!/bin/sh
+SCRIPT_HEAD = r"""#!/bin/sh
 # Restores backup @BACKUP_ID@ with standard tools. See RESTORE.md. Every step is checked; nothing is deleted.
 set -eu
 umask 077

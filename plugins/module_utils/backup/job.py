@@ -34,7 +34,7 @@ DATABASE_KEYS = (
 
 KEYS = (
     *LOGIN_KEYS, *DATABASE_KEYS, "system", "name", "repositories", "encryption", "bin_dir", "stall_timeout", "lock_dir", "signing_key",
-    "staging_dir", "exec", "databases", "all_databases", "exclude_databases", "unlisted", "globals",
+    "staging_dir", "exec", "databases", "all_databases", "exclude_databases", "unlisted", "globals", "keys_file",
 )  # fmt: skip
 
 _WHERE = "pg_logical_backup"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.limits import Limits
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import DEFAULT_VOLUME_BYTES
+from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import DEFAULT_VOLUME_BYTES, encode_name
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository, validate
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.terms import check_sources, written_directly
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.factory import sealer
@@ -52,6 +52,9 @@ class Job:
     accept_deviation: bool = False
     exec: Inside | None = None
     inside: Entered | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """The protected keys that production uses now, by name, each with its fingerprint."""
+    keys_note: str = ""
 
     @property
     def own_keys(self) -> tuple[str, ...]:
@@ -97,6 +100,7 @@ def common_fields(given: Mapping[str, Any], where: str, login: Login, default_na
         "signing_key": signing_key,
         "staging_dir": options.path(given, "staging_dir", where, absolute=True),
         "exec": None if not within else _inside(within),
+        **_protected_keys(given, where),
         **asset_fields(given, where),
     }
 
@@ -111,6 +115,28 @@ def asset_fields(given: Mapping[str, Any], where: str) -> dict[str, Any]:
         "limits": Limits.from_options(options.mapping(given, "limits", where, None)),
         "accept_deviation": options.boolean(given, "accept_deviation", where, False),
     }
+
+
+def _protected_keys(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What `key_escrow` left about the system's keys, so that a backup says which ones it needs.
+
+    A file that was named has to be there and good; what is wrong with the usual one is noted, and no reason to have no backup.
+    """
+    system = options.text(given, "system", where)
+    named = options.path(given, "keys_file", where, absolute=True)
+    usual = Path("/var/lib/lifeboat/keys") / encode_name(system) / "fingerprints.json"
+    if named is None and not usual.exists():
+        return {}
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.keys.state import read_fingerprints
+
+    if named is not None:
+        if not named.exists():
+            raise ConfigurationError("keys_file is not there", str(named), "key_escrow writes it; leave it out where no keys are escrowed.")
+        return {"keys": read_fingerprints(named, system)}
+    try:
+        return {"keys": read_fingerprints(usual, system)}
+    except ConfigurationError as error:
+        return {"keys_note": f"the backup does not say which protected keys it needs: {error}"}
 
 
 def _checked_key(signing_key: Path) -> str:

@@ -7,13 +7,14 @@ from __future__ import annotations
 import datetime as dt
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import subprocess
 
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.keys.opened import OpenedKey
     from psycopg import Connection
 
 __all__ = ["FAILED", "PASSED", "UNVERIFIED", "VERDICTS", "Check", "CheckResult", "Inside", "Restored"]
@@ -64,6 +65,7 @@ class Restored:
     `recorded` is what the check's own `evidence` gave (None when there is nothing); `snapshot_at` is aware. `inside` is
     None where nothing can be started beside the database. `replayed_to` is the position up to which production's log was
     proven to be replayed, "" for a dump: then what is here is what production was, and nothing needs to be recorded.
+    `keys` are the protected keys that were opened, by name.
     """
 
     conn: Connection[Any]
@@ -71,6 +73,7 @@ class Restored:
     snapshot_at: dt.datetime
     inside: Inside | None = None
     replayed_to: str = ""
+    keys: Mapping[str, OpenedKey] = field(default_factory=dict, repr=False)
 
 
 class Check(ABC):
@@ -88,6 +91,8 @@ class Check(ABC):
     """`run` makes objects of its own, in a transaction that is always rolled back. Only for the throwaway's data."""
     starts_programs: bool = False
     """`run` starts programs that may change the throwaway's data; so it is asked after all checks that do not."""
+    needs_key: str = ""
+    """The name of the protected key out of the vault that `run` finds in `Restored.keys`, or ""."""
 
     def evidence(self, conn: Connection[Any]) -> Any:
         """What the backup records about production, in the dump's snapshot: JSON data, or None for nothing."""

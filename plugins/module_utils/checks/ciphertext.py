@@ -16,7 +16,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import SealError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.secret_file import read_secret_bytes
 
-__all__ = ["Cipher", "NotSealedError", "WrongKeyError", "read_key"]
+__all__ = ["Cipher", "NotSealedError", "WrongKeyError", "key_of", "read_key"]
 
 KEY_BYTES = 32
 TAG_BYTES = 16
@@ -37,21 +37,26 @@ def read_key(path: str, encoding: str) -> bytes:
         content = read_secret_bytes(path, path)
     except SealError as error:
         raise SealError(f"the protected key: {error.what}", path, error.next_step or _PLACE_IT) from None
+    return key_of(content, encoding, path)
+
+
+def key_of(content: bytes, encoding: str, where: str) -> bytes:
+    """The 32 bytes that `content` says; raises `SealError` as `read_key` does."""
     if not content.strip():
-        raise SealError("the protected key is empty", path, _PLACE_IT)
+        raise SealError("the protected key is empty", where, _PLACE_IT)
     if encoding == "raw":
         key = content
     else:
         try:
             key = _decode(content, encoding)
         except ValueError:
-            raise SealError(f"the protected key is not written in {encoding}", path, "Set key_encoding.") from None
+            raise SealError(f"the protected key is not written in {encoding}", where, "Set key_encoding.") from None
     if len(key) == KEY_BYTES:
         return key
     hint = f"AES-256 takes {KEY_BYTES} bytes; see key_encoding."
     if encoding == "raw" and len(key) == KEY_BYTES + 1 and key.endswith(b"\n"):
         hint = "Its last byte is a line feed that an editor added; a key is its exact bytes."
-    raise SealError(f"the protected key has {len(key)} bytes", path, hint)
+    raise SealError(f"the protected key has {len(key)} bytes", where, hint)
 
 
 class Cipher:

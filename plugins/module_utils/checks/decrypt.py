@@ -20,10 +20,11 @@ __all__ = ["Decrypt"]
 
 
 class Decrypt(Check):
-    """`{decrypt: {table: customers, column: totp_secret, key_file: /run/drill/master.key}}`"""
+    """`{decrypt: {table: customers, column: totp_secret, key: master-key}}`"""
 
     def __init__(self, options: Mapping[str, Any], where: str) -> None:
         self.sealed = SealedColumn(options, where)
+        self.needs_key = self.sealed.key
         self.limit: int = take.integer(options, "limit", where, 10000, minimum=0)
         matches: str | None = take.text(options, "matches", where, None)
         try:
@@ -33,7 +34,7 @@ class Decrypt(Check):
         self.name = f"decrypt {self.sealed.table}.{self.sealed.column}"
 
     def run(self, restored: Restored) -> CheckResult:
-        cipher = self.sealed.cipher()
+        cipher = self.sealed.cipher(restored.keys)
         with restored.conn.transaction():
             rows, values = self.sealed.count(restored.conn)
             tried = min(values, self.limit or values)

@@ -15,6 +15,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Li
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import duration
 
 if TYPE_CHECKING:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.keys.opened import OpenedKey
     from psycopg import Connection
 
 __all__ = ["run_checks"]
@@ -27,9 +28,10 @@ def run_checks(
     snapshot_at: dt.datetime,
     inside: Inside | None = None,
     replayed_to: str = "",
+    keys: Mapping[str, OpenedKey] | None = None,
 ) -> list[CheckResult]:
     """One answer per check, in order. `recorded` maps names of checks to what was recorded about production;
-    `replayed_to` is where its log was replayed to, "" for a dump.
+    `replayed_to` is where its log was replayed to, "" for a dump. `keys` are the protected keys out of the vault.
 
     Each check has a connection (autocommit, as `open_connection` gives it), a read-only transaction and its statement
     timeout of its own. A check that breaks is `unverified` with its cause; a table that production had is `failed`.
@@ -37,7 +39,8 @@ def run_checks(
     """
     asked = sorted(range(len(checks)), key=lambda number: checks[number].starts_programs)
     answers = {
-        number: _answer(checks[number], connect, recorded.get(checks[number].name), snapshot_at, inside, replayed_to) for number in asked
+        number: _answer(checks[number], connect, recorded.get(checks[number].name), snapshot_at, inside, replayed_to, keys or {})
+        for number in asked
     }
     return [answers[number] for number in range(len(checks))]
 
@@ -49,13 +52,14 @@ def _answer(
     snapshot_at: dt.datetime,
     inside: Inside | None,
     replayed_to: str,
+    keys: Mapping[str, OpenedKey],
 ) -> CheckResult:
     try:
         with connect() as conn:
             conn.read_only = not check.makes_objects
             with conn.transaction(force_rollback=True):
                 conn.execute("SELECT pg_catalog.set_config('statement_timeout', %s, true)", (f"{check.timeout_seconds * 1000:.0f}",))
-                return check.run(Restored(conn, recorded, snapshot_at, inside, replayed_to))
+                return check.run(Restored(conn, recorded, snapshot_at, inside, replayed_to, keys))
     except RelationMissing as error:
         # What was recorded shows that production had it: then it is lost, and not a name that someone mistyped.
         verdict = UNVERIFIED if recorded is None else FAILED

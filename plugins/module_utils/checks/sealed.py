@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options as take
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.ciphertext import Cipher, read_key
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.ciphertext import Cipher, key_of, read_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.relations import compose, find_table, identifier, literal
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.spec import ENCODINGS, KEY_ENCODINGS, LAYOUTS
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, SealError
 
 if TYPE_CHECKING:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.keys.opened import OpenedKey
     from psycopg import Connection
     from psycopg.sql import Composable
 
@@ -30,7 +31,9 @@ class SealedColumn:
     def __init__(self, options: Mapping[str, Any], where: str) -> None:
         self.table: str = take.text(options, "table", where)
         self.column: str = take.text(options, "column", where)
-        self.key_file: str = take.text(options, "key_file", where)
+        self.key: str = take.text(options, "key", where, "")
+        self.key_part: str = take.text(options, "key_part", where, "")
+        self.key_file: str = take.text(options, "key_file", where, "")
         self.key_encoding: str = take.choice(options, "key_encoding", where, KEY_ENCODINGS, "raw")
         self.encoding: str = take.choice(options, "encoding", where, ENCODINGS, "raw")
         self.layout: str = take.choice(options, "layout", where, LAYOUTS, "nonce_ciphertext_tag")
@@ -38,6 +41,14 @@ class SealedColumn:
         self.nonce_bytes: int = take.integer(options, "nonce_bytes", where, 12, minimum=8, maximum=128)
         self.aad: str | None = take.text(options, "aad", where, None)
         self.aad_column: str | None = take.text(options, "aad_column", where, None)
+        if bool(self.key) == bool(self.key_file):
+            raise ConfigurationError(
+                "key and key_file exclude each other" if self.key else "key or key_file is required",
+                where,
+                "Name a protected key out of the vault as key, or a file on the drill host as key_file.",
+            )
+        if self.key_part and not self.key:
+            raise ConfigurationError("key_part belongs to key", where, "Leave it out.")
         if self.aad is not None and self.aad_column is not None:
             raise ConfigurationError("aad and aad_column exclude each other", where)
         if self.separator and self.encoding == "raw":
@@ -48,9 +59,15 @@ class SealedColumn:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def cipher(self) -> Cipher:
-        """What opens the values; raises `SealError` when the key cannot be had."""
-        return Cipher(read_key(self.key_file, self.key_encoding), self.encoding, self.layout, self.nonce_bytes, self.separator)
+    def cipher(self, keys: Mapping[str, OpenedKey]) -> Cipher:
+        """What opens the values; raises `SealError` when the key cannot be had. `keys` are those out of the vault."""
+        if self.key_file:
+            key = read_key(self.key_file, self.key_encoding)
+        elif self.key in keys:
+            key = key_of(keys[self.key].part(self.key_part), self.key_encoding, f"protected key {self.key!r}")
+        else:
+            raise SealError("it could not be had from the vault", f"protected key {self.key!r}", "See the answer about that key.")
+        return Cipher(key, self.encoding, self.layout, self.nonce_bytes, self.separator)
 
     def count(self, conn: Connection[Any], condition: Composable | None = None) -> tuple[int, int]:
         """Rows (that meet the condition), and how many of them have a value."""

@@ -31,7 +31,9 @@ _PATHS: Mapping[str, Any] = {"type": "list", "elements": "path", "default": []}
 _SEALED: Mapping[str, Any] = {
     "table": _NEEDED,
     "column": _NEEDED,
-    "key_file": {"type": "path", "required": True, "no_log": False},
+    "key": {"type": "str", "no_log": False},
+    "key_part": {"type": "str", "default": "", "no_log": False},
+    "key_file": {"type": "path", "no_log": False},
     "key_encoding": {"type": "str", "choices": list(KEY_ENCODINGS), "default": "raw", "no_log": False},
     "encoding": {"type": "str", "choices": list(ENCODINGS), "default": "raw"},
     "layout": {"type": "str", "choices": list(LAYOUTS), "default": "nonce_ciphertext_tag"},
@@ -85,10 +87,14 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 COMMON: Mapping[str, Any] = {"name": _TEXT, "timeout": {"type": "str", "default": "10m"}, "groups": _TEXTS}
 """What every check takes beside its own."""
 
+_SEALED_RULES: Mapping[str, Any] = {
+    "mutually_exclusive": [["aad", "aad_column"], ["key", "key_file"]],
+    "required_one_of": [["key", "key_file"]],
+}
 _RULES: Mapping[str, Mapping[str, Any]] = {
     "sql": {"required_one_of": [["expect", "jmespath"]], "mutually_exclusive": [["expect", "jmespath"]]},
-    "decrypt": {"mutually_exclusive": [["aad", "aad_column"]]},
-    "totp": {"mutually_exclusive": [["aad", "aad_column"]]},
+    "decrypt": _SEALED_RULES,
+    "totp": _SEALED_RULES,
     "foreign_keys": {"no_log": False},  # Ansible takes the word for the name of a secret
     "command": {"mutually_exclusive": [["jmespath", "matches"]]},
 }

@@ -32,10 +32,11 @@ _MOMENTS = 3
 
 
 class Totp(Check):
-    """`{totp: {table: users, column: totp_secret, where: "login = 'drill'", key_file: …, secret_file: /run/drill/totp}}`"""
+    """`{totp: {table: users, column: totp_secret, where: "login = 'drill'", key: …, secret_file: /run/drill/totp}}`"""
 
     def __init__(self, options: Mapping[str, Any], where: str) -> None:
         self.sealed = SealedColumn(options, where)
+        self.needs_key = self.sealed.key
         self.where: str = take.text(options, "where", where)
         self.secret_file: str = take.text(options, "secret_file", where)
         self.plaintext: str = take.choice(options, "plaintext", where, PLAINTEXTS, "base32")
@@ -51,7 +52,7 @@ class Totp(Check):
     def run(self, restored: Restored) -> CheckResult:
         expected = "the codes of the authenticator, from the secret in the restored row"
         held = self._held()
-        cipher = self.sealed.cipher()
+        cipher = self.sealed.cipher(restored.keys)
         count = self._count(restored.conn)
         if count > 1:
             raise ConfigurationError(f"where finds {count} rows with a value, needed is one account", self.where)

@@ -9,7 +9,7 @@ import datetime as dt
 import signal
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, UNVERIFIED, CheckResult
@@ -29,6 +29,8 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
     ObjectMissing,
     RestoreError,
 )
+from ansible_collections.lifeboat.postgres.plugins.module_utils.keys.opened import OpenedKey
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import Isolation, PointInTime, Teardown
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.verdict import Finding, derive_verdict, finding_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
@@ -56,6 +58,7 @@ class Frame(ABC):
         self.found: Found | None = None
         self.isolation: Isolation | None = None
         self.settings: dict[str, str] = {}
+        self._keys: Mapping[str, OpenedKey] = {}
         self._workspace: Workspace | None = None
         self._target: Target | None = None
 
@@ -110,6 +113,18 @@ class Frame(ABC):
         for reaped in reap(self.plan.work_dir):
             if reaped.state != "running":
                 self.warnings.append(f"an earlier drill was killed and had left {reaped.drill_id}: {reaped.state}, {reaped.detail}")
+
+    def _fetch_keys(self, manifest: Manifest, state_at: dt.datetime | None = None) -> None:
+        """The protected keys that this backup needs, out of the vault; into memory only."""
+        if not (manifest.keys or self.plan.key_repositories):
+            return
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.keys import fetch_keys
+
+        with self.watch.phase("keys", "fetch and open the protected keys"):
+            fetched = fetch_keys(self.plan, manifest, state_at)
+        self._keys = fetched.keys
+        self.warnings += fetched.notes
+        self._take(fetched.results)
 
     def _take(self, results: Iterable[CheckResult]) -> str:
         """Keep results; return the worst of their verdicts."""

@@ -28,9 +28,10 @@ DEFAULT_TIMEOUT_SECONDS = 24 * 3600.0
 DEFAULT_WORK_DIR = "/var/tmp/lifeboat"  # a place that is made with mode 0711, and refused when it is somebody else's
 KEYS = (
     "mode", "target", "markers", "database", "superuser", "data_checksums", "amcheck", "system", "name", "repositories", "repository",
-    "backup_id", "identity_file", "passphrase_file", "verify_keys", "objective", "check_groups", "timeout", "enforce_objective",
+    "backup_id", "identity_file", "key_repositories", "key_identity_file",
+    "passphrase_file", "verify_keys", "objective", "check_groups", "timeout", "enforce_objective",
     "failure_at", "work_dir", "bin_dir", "run_as", "jobs", "globals", "production_hosts", "report_dir", "report_repository", "waive",
-    "reap", "checks",
+    "reap", "checks", "preload_libraries",
 )  # fmt: skip
 WAIVERS = ("isolation", "same_host", "writable_credential", "signature")
 
@@ -72,6 +73,8 @@ class DrillPlan:
     waive: frozenset[str] = field(default_factory=frozenset)
     mode: str = LOGICAL
     pitr: PitrTerms = field(default_factory=PitrTerms)
+    key_repositories: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    key_identity_file: str = ""
 
     @classmethod
     def from_options(cls, given: Mapping[str, Any]) -> DrillPlan:
@@ -91,10 +94,12 @@ class DrillPlan:
         checks = check_factory.parse(given.get("checks"))
         check_groups = options.texts(given, "check_groups", _WHERE, ())
         chosen = check_factory.of_groups(checks, check_groups, f"{_WHERE}.check_groups")
+        repositories = _repositories(given)
         return cls(
             system=options.text(given, "system", _WHERE),
             name=options.text(given, "name", _WHERE, *([DEFAULT_BASE_NAME] if mode == PITR else [])),
-            repositories=_repositories(given),
+            repositories=repositories,
+            **_keys(given, repositories, chosen),
             identity_file=options.text(given, "identity_file", _WHERE, ""),
             passphrase_file=options.text(given, "passphrase_file", _WHERE, ""),
             timeout_seconds=options.duration_seconds(given, "timeout", _WHERE, DEFAULT_TIMEOUT_SECONDS, minimum=1),
@@ -119,6 +124,11 @@ class DrillPlan:
             mode=mode,
             pitr=PitrTerms.from_options(given, _WHERE) if mode == PITR else PitrTerms(),
         )
+
+    @property
+    def wanted_keys(self) -> tuple[str, ...]:
+        """Names of the protected keys that checks ask for."""
+        return tuple(dict.fromkeys(check.needs_key for check in self.checks if check.needs_key))
 
     @property
     def kind(self) -> str:
@@ -152,6 +162,29 @@ def _repositories(given: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     for name, spec in repositories.items():
         validate(name, spec)
     return repositories
+
+
+def _keys(given: Mapping[str, Any], repositories: Mapping[str, Mapping[str, Any]], checks: Sequence[Check]) -> dict[str, Any]:
+    """Where the protected keys lie and what opens them: apart from the data, as where they were put (law 4)."""
+    vaults: Mapping[str, Mapping[str, Any]] = options.mapping(given, "key_repositories", _WHERE, {})
+    identity_file = options.text(given, "key_identity_file", _WHERE, "")
+    wanting = next((check for check in checks if check.needs_key), None)
+    if wanting is not None and not vaults:
+        raise ConfigurationError(
+            f"check {wanting.name!r} asks for the protected key {wanting.needs_key!r}, and key_repositories is not set",
+            _WHERE,
+            "Name the vault in key_repositories, or give the check a key_file.",
+        )
+    if bool(vaults) != bool(identity_file):
+        lacking, there = ("key_identity_file", "key_repositories") if vaults else ("key_repositories", "key_identity_file")
+        raise ConfigurationError(f"{there} without {lacking}", _WHERE, "The vault and the identity of a key recipient belong together.")
+    if vaults:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.keys.separation import require_apart
+
+        for name, spec in vaults.items():
+            validate(name, spec)
+        require_apart(vaults, repositories)
+    return {"key_repositories": dict(vaults), "key_identity_file": identity_file}
 
 
 def _globals(given: Mapping[str, Any]) -> str:

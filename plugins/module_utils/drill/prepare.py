@@ -17,6 +17,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose imp
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose_base import choose_base
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.fetch import Fetcher
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_archive import rehearse_chain
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_evidence import aimed
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_terms import PITR
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.target import Programs, rehearse_isolation, require_isolation
@@ -28,7 +29,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.facto
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.factory import opener, shortcoming
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
-__all__ = ["Prepared", "keeping_notes", "look_before", "open_repositories", "rehearse", "sealing_notes"]
+__all__ = ["Prepared", "keeping_notes", "look_before", "open_repositories", "rehearse", "sealing_notes", "unless_waived"]
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,11 @@ def look_before(plan: DrillPlan, found: Found, try_writing: bool) -> Prepared:
     """
     manifest = found.manifest
     notes = guard.check_production(plan.production_hosts)
-    notes += _unless_waived(plan, "same_host", lambda: guard.check_same_host(manifest))
-    notes += _unless_waived(plan, "signature", lambda: guard.check_signature(manifest, plan.verify_keys))
+    notes += unless_waived(plan, "same_host", lambda: guard.check_same_host(manifest))
+    notes += unless_waived(plan, "signature", lambda: guard.check_signature(manifest, plan.verify_keys))
     for repository in found.reachable if try_writing else ():
         look = functools.partial(guard.check_credential, repository, plan.system)
-        notes += _unless_waived(plan, "writable_credential", look)
+        notes += unless_waived(plan, "writable_credential", look)
     guard.check_space(plan, manifest)
     account_for(plan.run_as)
     programs = Programs(manifest.server_version_num // 10000, plan.bin_dir)
@@ -94,9 +95,11 @@ def rehearse(plan: DrillPlan) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         repositories = [stack.enter_context(repository) for repository in open_repositories(plan)]
         found = choose_base(plan, repositories)[0] if plan.mode == PITR else choose(plan, repositories)
+        if plan.mode == PITR:
+            plan = aimed(plan, found.manifest)
         prepared = look_before(plan, found, try_writing=False)
         if plan.mode == PITR:
-            archive_notes = [f"the WAL archive leads to the target: {rehearse_chain(plan, found.repository, found.manifest)}"]
+            archive_notes = [rehearse_chain(plan, found.repository, found.manifest)]
     manifest = found.manifest
     places = [f"{result.name}: {result.found}" for result in found.results]
     with rehearse_isolation(plan, prepared.programs) as confinement:
@@ -115,7 +118,7 @@ def rehearse(plan: DrillPlan) -> dict[str, Any]:
     }
 
 
-def _unless_waived(plan: DrillPlan, name: str, look: Callable[[], None]) -> Sequence[str]:
+def unless_waived(plan: DrillPlan, name: str, look: Callable[[], None]) -> Sequence[str]:
     """Ask a guard that can be waived; what it would have refused is a note then."""
     try:
         look()

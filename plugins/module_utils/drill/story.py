@@ -65,6 +65,7 @@ class Story(Frame):
             if self.found.signed_by:
                 self._take([CheckResult("signature", PASSED, "signed by one of verify_keys", f"signed by {self.found.signed_by}")])
         watch.begin_recovery()
+        self._fetch_keys(manifest)
         with watch.phase("evidence", "fetch and open the evidence"):
             account = account_for(plan.run_as)
             self._workspace = workspace = Workspace.create(plan.work_dir, account)
@@ -150,7 +151,7 @@ class Story(Frame):
             self.warnings.append(f"asked were the checks of {groups}; {many(self.plan.checks_left_out, 'other check')} were left out")
         recorded = evidence.checks if evidence is not None else {}
         connect = functools.partial(logical.session, target, database, _APPLICATION)
-        self._take(run_checks(self.plan.checks, connect, recorded, manifest.snapshot_at, Errands(target, database)))
+        self._take(run_checks(self.plan.checks, connect, recorded, manifest.snapshot_at, Errands(target, database), keys=self._keys))
 
     def _with_coverage(self, results: Sequence[CheckResult]) -> list[CheckResult]:
         """Where content digests go in turn, their check says since when all tables had theirs."""

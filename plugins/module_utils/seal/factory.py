@@ -46,13 +46,17 @@ def sealer(encryption: Mapping[str, Any], prefer: str = "", purpose: str = "data
         if keys is not None:
             _apart(data, keys)
         return data if purpose == "data" else _key_sealer(method, keys)
-    for key, given in (("recipients", recipients), ("key_recipients", key_recipients)):
-        if given:
-            raise ConfigurationError(f"{key} means nothing with method {method}", _WHERE, f"Leave it out, or say method: {AGE}.")
+    if recipients:
+        raise ConfigurationError(f"recipients means nothing with method {method}", _WHERE, f"Leave it out, or say method: {AGE}.")
     if method == GPG_SYMMETRIC and not passphrase_file:
         raise ConfigurationError("passphrase_file is required with method gpg-symmetric", _WHERE, "Give the path of a file of mode 0600.")
+    # Whoever holds the passphrase of the data must not have the keys as well, so those are sealed for recipients even then.
     if purpose == "keys":
-        return _key_sealer(method, None)
+        return _key_sealer(method, _for_recipients(AGE, key_recipients, "", prefer, "key_recipients") if key_recipients else None)
+    if key_recipients:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.age_keys import parse_recipients
+
+        parse_recipients(key_recipients, f"{_WHERE}.key_recipients")
     return _with_passphrase(passphrase_file) if method == GPG_SYMMETRIC else _unsealed()
 
 

@@ -42,7 +42,6 @@ def test_a_single_recipient_is_warned_of_also_when_it_is_given_twice() -> None:
         ({"method": "gpg-symmetric"}, "passphrase_file is required"),
         ({"method": "gpg-symmetric", "passphrase_file": "/p", "recipients": [ONE]}, "recipients means nothing with method gpg-symmetric"),
         ({"method": "none", "recipients": [ONE]}, "recipients means nothing with method none"),
-        ({"method": "none", "key_recipients": [ONE]}, "key_recipients means nothing with method none"),
         ({"recipients": [ONE, TWO], "key_recipients": [TWO, ONE]}, "key_recipients are the recipients of the data: who may open a backup"),
         ({"recipients": [ONE], "key_recipients": ["age1x"]}, r"encryption\.key_recipients, number 1"),
     ],
