@@ -154,6 +154,10 @@ class Catalogue:
         """Names of the repositories in which something lies under the name of this backup's manifest."""
         return tuple(repository.name for repository in self._places[ref])
 
+    def stored_at(self, ref: BackupRef, repository: str) -> dt.datetime | None:
+        """When the repository got the manifest, by its own clock, where it tells."""
+        return self._infos[ref, repository].modified
+
     def get(self, ref: BackupRef) -> Backup | None:
         """One of `refs`, good or not; None when it was removed since. Raises `ManifestError` as `newest` does."""
         return self._first([ref], "backup")

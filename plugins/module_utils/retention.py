@@ -12,6 +12,7 @@ backup is verified, all of them stay.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -122,11 +123,15 @@ def decide(backups: Sequence[Kept], policy: Policy, now: dt.datetime) -> list[De
 
     Raises `RetentionRefused` when one of them is dated ahead of `now`.
     """
-    newest_first = sorted(backups, key=lambda one: (one.moment, one.backup_id), reverse=True)
+    # Python compares and subtracts moments of one zone by the wall clock, which summer time sets back.
+    now = now.astimezone(dt.timezone.utc)
+    utc = [dataclasses.replace(one, moment=one.moment.astimezone(dt.timezone.utc)) for one in backups]
+    newest_first = sorted(utc, key=lambda one: (one.moment, one.backup_id), reverse=True)
     for backup in newest_first[:1]:
         if backup.moment > now + CLOCKS_DIFFER_BY:
             raise RetentionRefused(
-                f"backup {backup.backup_id} is dated ahead of this host's clock", next_step="Set the clock that is wrong; nothing was removed."
+                f"backup {backup.backup_id} is dated ahead of this host's clock",
+                next_step="Set the clock that is wrong; nothing was removed.",
             )
     good = [backup for backup in newest_first if backup.good]
     verified = next((backup for backup in good if backup.verified), None)
@@ -197,7 +202,7 @@ def _by_class(cases: Mapping[str, _Case], good: Sequence[Kept], policy: Policy, 
 
 
 def _calendar(word: str) -> Callable[[Kept], str]:
-    return lambda backup: backup.moment.astimezone(dt.timezone.utc).strftime(_PERIODS[word][0])
+    return lambda backup: backup.moment.strftime(_PERIODS[word][0])
 
 
 def _hold_parents(cases: Mapping[str, _Case]) -> None:

@@ -112,7 +112,9 @@ def listing_doubts(listed: Sequence[Listed], broken: Sequence[str], now: dt.date
     if seen is not None:
         doubts += _vanished(listed, seen)
     if seen is not None and seen.left and not kept_at_all:
-        doubts = [Doubt("vanished", f"nothing is listed, and the last prune left {sum(count for count, _id in seen.left.values())} backups")]
+        doubts = [
+            Doubt("vanished", f"nothing is listed, and the last prune left {sum(count for count, _id in seen.left.values())} backups")
+        ]
     return doubts
 
 

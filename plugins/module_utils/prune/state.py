@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import encode_name
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import encode_name
 from ansible_collections.lifeboat.postgres.plugins.module_utils.private_directory import private_directory
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.doubts import Seen
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository

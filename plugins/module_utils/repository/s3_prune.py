@@ -73,7 +73,7 @@ def erase(client: S3Client, chosen: Iterable[StoredVersion]) -> Erased:
 
 
 def _erase_one(client: S3Client, version: StoredVersion) -> str:
-    named = {"VersionId": version.version} if version.version else {}
+    named: dict[str, Any] = {"VersionId": version.version} if version.version else {}
     answer = client.ask("delete_object", "deleting", version.key, **named)
     if isinstance(answer, Refusal) and named and answer.denied and not isinstance(answer.error, ObjectLocked):
         # The credential may not remove versions; perhaps it may hide the object. An older version is hidden already.
