@@ -29,6 +29,10 @@ options:
       - Client programs get it through a file in memory, never in their arguments or environment where the system can do so.
     type: str
     default: ""
+  login_password_file:
+    description:
+      - File that holds the password on one line, readable for its owner only. Excludes O(login_password).
+    type: path
   login_unix_socket:
     description:
       - Directory of the server's Unix socket. Empty means where this host's server has it.

@@ -19,6 +19,7 @@ LOGIN_SPEC: dict[str, Any] = {
     "login_port": {"type": "int", "default": 5432},
     "login_user": {"type": "str", "default": "postgres"},
     "login_password": {"type": "str", "default": "", "no_log": True},
+    "login_password_file": {"type": "path", "no_log": False},
     "login_unix_socket": {"type": "str", "default": ""},
     "login_db": {"type": "str"},
     "login_url": {"type": "str", "no_log": True},

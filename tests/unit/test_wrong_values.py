@@ -18,9 +18,11 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.backup_list impo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.copies.run import run as copy
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.run import run as drill
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.keys.run import run as escrow
 
 PLUGINS = "ansible_collections.lifeboat.postgres.plugins"
 NOWHERE = {"type": "posix", "path": "/nonexistent/lifeboat"}
+VAULT = {"type": "posix", "path": "/nonexistent/vault"}
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPtUgTHJFHYnPpcOYg4bZ2bDkbWRtvpB7kbCGSqfvtzK shop"
 RECIPIENT = "age1lvyvwawkr0mcnnnncaghunadrqkmuf9e6507x9y920xxpp866cnql7dp2z"
 
@@ -33,6 +35,13 @@ RUN: Mapping[str, tuple[Callable[[Mapping[str, Any]], Any], dict[str, Any]]] = {
         },
     ),
     "restore_drill": (drill, {"system": "shop", "name": "shop", "repositories": {"here": NOWHERE}, "identity_file": "/nonexistent"}),
+    "key_escrow": (
+        escrow,
+        {
+            "system": "shop", "keys": [{"name": "k", "path": "/nonexistent/key"}], "repositories": {"here": NOWHERE},
+            "key_repositories": {"vault": VAULT}, "encryption": {"recipients": [RECIPIENT], "key_recipients": [KEY]},
+        },
+    ),
     "backup_copy": (copy, {"system": "shop", "repositories": {"here": NOWHERE, "there": {**NOWHERE, "copy_from": "here"}}}),
     "backup_info": (list_backups, {"system": "shop", "repositories": {"here": NOWHERE}}),
 }  # fmt: skip
@@ -48,7 +57,8 @@ KEYS: list[Any] = [["nonsense"], ["-----BEGIN OPENSSH PRIVATE KEY-----"], 3]
 WRONG: Mapping[str, Mapping[str, list[Any]]] = {
     "pg_logical_backup": {
         "login_host": TEXT, "login_port": ["many", 0, 70000], "login_user": TEXT, "login_password": TEXT, "login_unix_socket": TEXT,
-        "login_db": TEXT, "login_url": TEXT, "login_url_file": PATH, "ssl_mode": ["on"], "ca_cert": PATH, "ssl_cert": PATH, "ssl_key": PATH,
+        "login_db": TEXT, "login_url": TEXT, "login_url_file": PATH, "login_password_file": PATH, "ssl_mode": ["on"],
+        "ca_cert": PATH, "ssl_cert": PATH, "ssl_key": PATH,
         "repositories": REPOSITORIES,
         "encryption": ["age", {}, {"methd": "age"}, {"method": "aes"}, {"recipients": ["age1x"]}],
         "checks": CHECKS,
@@ -63,16 +73,26 @@ WRONG: Mapping[str, Mapping[str, list[Any]]] = {
         "statistics": ["perhaps"],
         "globals": ["perhaps"], "compression_level": ["many", 0, 20], "volume_size": ["huge", "1KiB"], "stall_timeout": DURATION,
         "lock_timeout": DURATION, "lock_dir": PATH, "bin_dir": PATH, "signing_key": ["/nonexistent/key"], "application_version": TEXT,
+        "keys_file": ["relative", "/nonexistent/keys", *PATH],
     },
     "restore_drill": {
         "mode": ["physical"], "target": [{"time": "2026-11-21T12:00:00Z"}], "markers": [{"must_exist": ["SELECT 1"]}],
         "database": ["shop"], "superuser": ["postgres"], "data_checksums": [True], "amcheck": [True],
         "system": TEXT, "name": TEXT, "repositories": REPOSITORIES, "repository": ["elsewhere"], "backup_id": ["yesterday"],
         "identity_file": PATH, "passphrase_file": PATH, "verify_keys": KEYS,
+        "key_repositories": ["vault", {"vault": {"type": "psix"}}, {"vault": VAULT}], "key_identity_file": ["/x", *PATH],
         "objective": ["24h", {"rop": "24h"}, {"rpo": "soon"}, {"rto": "-1h"}], "check_groups": [["nightly"]], "timeout": DURATION,
         "enforce_objective": ["perhaps"], "failure_at": ["yesterday", "2026-11-21T12:00:00"], "work_dir": PATH, "bin_dir": PATH,
         "run_as": TEXT, "jobs": ["many", -1, 1000], "globals": ["perhaps"], "production_hosts": [{"a": 1}], "report_dir": PATH,
         "report_repository": ["reports", {"type": "psix"}], "waive": [["isolaton"]], "reap": ["perhaps"], "checks": CHECKS,
+    },
+    "key_escrow": {
+        "system": TEXT,
+        "keys": ["k", [], ["k"], [{"name": "k"}], [{"name": "k", "pth": "/x"}], [{"name": "k", "path": "x"}]],
+        "key_repositories": ["vault", {}, {"vault": {"type": "psix"}}], "repositories": ["here", {"here": {"type": "psix"}}],
+        "encryption": ["age", {}, {"methd": "age"}, {"recipients": [RECIPIENT]}, {"recipients": [RECIPIENT], "key_recipients": ["age1x"]}],
+        "passphrase_files": [3, {"a": 1}], "state_dir": ["relative", *PATH], "signing_key": ["/nonexistent/key"],
+        "application_version": TEXT, "stall_timeout": DURATION, "lock_dir": PATH,
     },
     "backup_copy": {
         "system": TEXT, "kind": ["databse"], "name": ["shop"], "backup_id": ["yesterday"], "repositories": REPOSITORIES[:-1],
@@ -115,6 +135,7 @@ def test_a_wrong_value_is_one_sentence_that_names_the_option(module: str, option
 
 
 NAMED_OTHERWISE = {
+    "key_repositories": ("repository 'vault'",),
     "repositories": ("repository 'here'", "no repository has copy_from"),
     "report_repository": ("repository 'report",),
     "verify_keys": ("public keys",),

@@ -33,12 +33,15 @@ def default_lock_dir() -> Path:
 
 
 @contextlib.contextmanager
-def host_lock(system: str, kind: str, name: str, directory: Path | None = None) -> Iterator[None]:
-    """Hold the lock for one asset; raises `Locked` that says who holds it and since when, `ConfigurationError`."""
+def host_lock(system: str, kind: str, name: str, directory: Path | None = None, what: str = "a backup of") -> Iterator[None]:
+    """Hold the lock for one asset; `what` says what runs on it.
+
+    Raises `Locked` that says who holds it and since when, `ConfigurationError`.
+    """
     folder = directory or default_lock_dir()
     private_directory(folder, "lock", "lock_dir")
     path = folder / "-".join(encode_name(part) for part in (system, kind, name))
-    descriptor = _locked_descriptor(path, f"{system}/{kind}/{name}")
+    descriptor = _locked_descriptor(path, f"{what} {system}/{kind}/{name}")
     try:
         holder = {"pid": os.getpid(), "host": host_name(), "since": format_moment(now())}
         os.ftruncate(descriptor, 0)
@@ -48,7 +51,7 @@ def host_lock(system: str, kind: str, name: str, directory: Path | None = None) 
         os.close(descriptor)
 
 
-def _locked_descriptor(path: Path, asset: str) -> int:
+def _locked_descriptor(path: Path, subject: str) -> int:
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -60,7 +63,7 @@ def _locked_descriptor(path: Path, asset: str) -> int:
             holder = _holder(descriptor)
             os.close(descriptor)
             raise Locked(
-                f"a backup of {asset} is running already: {holder}",
+                f"{subject} is running already: {holder}",
                 str(path),
                 "Wait for it to end; the lock goes with the process, there is nothing to clean up.",
             ) from None

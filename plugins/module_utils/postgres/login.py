@@ -29,21 +29,22 @@ _DEFAULTS: Mapping[str, str] = {
     "ssl_mode": "prefer", "ca_cert": "", "ssl_cert": "", "ssl_key": "",
 }  # fmt: skip
 
-LOGIN_KEYS = (*_DEFAULTS, "login_url", "login_url_file")
+LOGIN_KEYS = (*_DEFAULTS, "login_url", "login_url_file", "login_password_file")
 """The options that say who logs in where, and how the way there is protected."""
 
 
 def read_login(given: Mapping[str, Any], where: str = "login", *, default_db: str = "") -> Login:
-    """Read `login_url` or `login_url_file`, or `login_host`, `login_port`, `login_user`, `login_password`,
-    `login_unix_socket` and `login_db`; and `ssl_mode`, `ca_cert`, `ssl_cert`, `ssl_key`.
+    """Read `login_url` or `login_url_file`, or `login_host`, `login_port`, `login_user`, `login_password` or
+    `login_password_file`, `login_unix_socket` and `login_db`; and `ssl_mode`, `ca_cert`, `ssl_cert`, `ssl_key`.
 
     `login_db` must be there, in the URL or apart, unless there is a `default_db`. A password in the environment
     (`PGPASSWORD`) is taken when none is given, so that psycopg and the client programs log in alike. Raises
-    `ConfigurationError`, and `SealError` for a URL file that others can read.
+    `ConfigurationError`, and `SealError` for a file of a URL or a password that others can read.
     """
     words = {name: options.text(given, name, where, default) for name, default in _DEFAULTS.items() if name != "login_port"}
     port = options.integer(given, "login_port", where, 5432, minimum=1, maximum=65535)
     options.choice(given, "ssl_mode", where, SSL_MODES, "prefer")
+    words["login_password"] = _password(given, words["login_password"], where)
     url = _url(given, where)
     if url is not None:
         words, port = _merged(words, port, url, where)
@@ -71,6 +72,22 @@ def read_login(given: Mapping[str, Any], where: str = "login", *, default_db: st
     )
     _check_files(login, where)
     return login
+
+
+def _password(given: Mapping[str, Any], said: str, where: str) -> str:
+    """The password that was given, or the one line of its file. Secret."""
+    file = options.text(given, "login_password_file", where, "")
+    if not file:
+        return said
+    if said:
+        raise ConfigurationError("login_password and login_password_file are both given", where, "Give one of them.")
+    file = os.path.expanduser(file)
+    lines = read_secret_file(file, file).splitlines()
+    if len(lines) != 1 or not lines[0]:
+        raise ConfigurationError(
+            "login_password_file holds not one line, the password", file, "Write the password into it, and nothing else."
+        )
+    return lines[0]
 
 
 def _url(given: Mapping[str, Any], where: str) -> ConnectionUrl | None:

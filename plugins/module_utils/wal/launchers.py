@@ -92,23 +92,25 @@ def library_root() -> Path:
     return Path(os.path.abspath(__file__)).parents[6]
 
 
-def push_script(directory: Path, config: Path, run_dir: Path, python: str) -> str:
+def push_script(directory: Path, config: Path, run_dir: Path, python: str, root: Path | None = None) -> str:
+    """`root` holds `ansible_collections` (default: where this library was imported from)."""
     return _PUSH.format(
         script=directory / PUSH,
         run=shlex.quote(str(run_dir)),
         config=shlex.quote(str(config)),
         python=shlex.quote(python),
-        wal=shlex.quote(os.path.dirname(os.path.abspath(__file__))),
+        wal=shlex.quote(os.path.join(root or library_root(), *_PACKAGE.split("."), "wal")),
     )
 
 
-def fetch_script(directory: Path, config: Path, python: str) -> str:
+def fetch_script(directory: Path, config: Path, python: str, root: Path | None = None) -> str:
+    """`root` as in `push_script`."""
     return _FETCH.format(
         script=directory / FETCH,
         config=shlex.quote(str(config)),
         python=shlex.quote(python),
         package=_PACKAGE,
-        root=shlex.quote(str(library_root())),
+        root=shlex.quote(str(root or library_root())),
     )
 
 
