@@ -79,7 +79,7 @@ def altered(manifest: Manifest, **changes: Any) -> bytes:
         ),
         (
             {"artifacts": [{"name": "a", "role": "tea", "size_bytes": 0, "sha256": DIGEST, "volumes": []}]},
-            "expected one of backup_manifest, base, dump, evidence, instructions, found 'tea'",
+            "expected one of backup_manifest, base, dump, evidence, instructions, key, found 'tea'",
         ),
         ({"artifacts": [{"name": "a", "role": "dump", "size_bytes": 0, "sha256": "beef", "volumes": []}]}, "expected a SHA-256"),
     ],
