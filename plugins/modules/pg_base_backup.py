@@ -70,6 +70,38 @@ options:
     type: str
     choices: [archived, included]
     default: archived
+  evidence:
+    description:
+      - Record what databases are at a position of the log behind the base backup, sealed like the backup, so that a drill with
+        C(target.evidence) of M(lifeboat.postgres.restore_drill) recovers to that position and compares. See C(docs/evidence.md).
+      - At a server with C(wal_level=logical) the position is exact whatever is written meanwhile, by the snapshot of a temporary
+        replication slot; with C(wal_level=replica) at a moment when nothing is in flight. Where neither is to be had the evidence
+        holds bounds, which the result says.
+      - The login has to be able to read all of these databases. Not for O(wal=included).
+    type: dict
+    suboptions:
+      databases:
+        description: The databases, by name.
+        type: list
+        elements: str
+      all_databases:
+        description: All databases of the server but templates and an empty C(postgres), in place of O(evidence.databases).
+        type: bool
+      within:
+        description: How long to look for a position that is exact. V(1m) when it is not given.
+        type: str
+      budget:
+        description: How long counting may take in each database. V(5m) when it is not given.
+        type: str
+      digests:
+        description:
+          - Which tables have their content digested as well, with the words of O(lifeboat.postgres.pg_logical_backup#module:digests).
+        type: dict
+      checks:
+        description:
+          - Checks whose figures are recorded for the drill, as O(lifeboat.postgres.pg_logical_backup#module:checks). For one database only.
+        type: list
+        elements: dict
   wal_timeout:
     description:
       - How long to wait for the log, first for the server's own archiver, then for the repositories.
@@ -216,6 +248,17 @@ EXAMPLES = r"""
   become: true
   become_user: postgres
 
+- name: With evidence of the shop, so that a drill to its position compares every row
+  lifeboat.postgres.pg_base_backup:
+    system: shop
+    max_age: 6d
+    evidence:
+      databases: [shop]
+      digests:
+        tables: [all]
+    repositories: "{{ lifeboat_repositories }}"
+    encryption: "{{ lifeboat_encryption }}"
+
 - name: From a standby, so that the primary does not feel it
   lifeboat.postgres.pg_base_backup:
     system: shop
@@ -277,6 +320,29 @@ wal:
       type: bool
   sample: {timeline: 1, start_lsn: 0/2000028, stop_lsn: 0/2000100, first: "000000010000000000000002", last: "000000010000000000000002",
     segment_bytes: 16777216, included: false}
+evidence:
+  description: Where evidence of each database was taken.
+  returned: when a backup was taken
+  type: list
+  elements: dict
+  contains:
+    database:
+      description: The database.
+      type: str
+    artifact:
+      description: The artifact that holds it.
+      type: str
+    lsn:
+      description: The position in the log.
+      type: str
+    exact:
+      description: Whether it is the very state at that position; else it holds bounds.
+      type: bool
+    how:
+      description: How that is known, or why it holds bounds only.
+      type: str
+  sample:
+    - {database: shop, artifact: evidence-shop.json.zst.age, lsn: 0/3000110, exact: true, how: the snapshot of a logical replication slot}
 size_bytes:
   description: What the backup takes in one repository.
   returned: when a backup was taken
@@ -350,6 +416,17 @@ def main() -> None:
             "mode": {"type": "str", "default": "full", "choices": ["full", "incremental"]},
             "full_after": {"type": "str", "default": "7d"},
             "wal": {"type": "str", "default": "archived", "choices": ["archived", "included"]},
+            "evidence": {
+                "type": "dict",
+                "options": {
+                    "databases": {"type": "list", "elements": "str"},
+                    "all_databases": {"type": "bool"},
+                    "within": {"type": "str"},
+                    "budget": {"type": "str"},
+                    "digests": {"type": "dict"},
+                    "checks": {"type": "list", "elements": "dict"},
+                },
+            },
             "wal_timeout": {"type": "str", "default": "10m"},
             "max_rate": {"type": "str"},
             "checkpoint": {"type": "str", "default": "fast", "choices": ["fast", "spread"]},

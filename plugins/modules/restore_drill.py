@@ -71,12 +71,20 @@ options:
     default: logical
   target:
     description:
-      - Where a recovery of O(mode=pitr) is to stop, exactly one of O(target.latest), O(target.time), O(target.lsn), O(target.name) and
-        O(target.xid). The latest state by default. It begins with the newest base backup that ended before, whatever state that is in.
+      - Where a recovery of O(mode=pitr) is to stop, exactly one of O(target.latest), O(target.time), O(target.lsn), O(target.name),
+        O(target.xid), O(target.evidence) and O(target.immediate). The latest state by default. It begins with the newest base backup that ended before, whatever state that is in.
     type: dict
     suboptions:
       latest:
-        description: The latest state that the archive holds. Only this measures the RPO.
+        description: The latest state that the archive holds. Only this and O(target.immediate) measure the RPO.
+        type: bool
+      evidence:
+        description:
+          - The position at which evidence of O(database) was taken with the base backup. What comes back is compared with it.
+        type: bool
+      immediate:
+        description:
+          - The end of the base backup itself. One that carries its log (C(wal=included)) needs no archive for that.
         type: bool
       time:
         description: A moment with its time zone. It has to lie before a commit that was archived, else nobody can know that it was reached.
@@ -118,6 +126,14 @@ options:
     description:
       - With O(mode=pitr), the role that made production's cluster, by which the drill comes in. V(postgres) by default.
     type: str
+  preload_libraries:
+    description:
+      - With O(mode=pitr), libraries that the recovered server loads at its start, by their names in production's
+        C(shared_preload_libraries). None by default, for a library may start programs of its own. Needed by extensions whose tables
+        cannot be read without (TimescaleDB, Citus), and by those whose records in the WAL nobody else replays. What
+        C(timescaledb), C(citus) and C(pg_cron) do by themselves is switched off.
+    type: list
+    elements: str
   data_checksums:
     description:
       - With O(mode=pitr), look at the checksum of every page of the recovered cluster. True by default.
@@ -467,6 +483,8 @@ def main() -> None:
                     "lsn": {"type": "str"},
                     "name": {"type": "str"},
                     "xid": {"type": "str"},
+                    "evidence": {"type": "bool"},
+                    "immediate": {"type": "bool"},
                     "inclusive": {"type": "bool"},
                     "timeline": {"type": "int"},
                 },
@@ -480,6 +498,7 @@ def main() -> None:
             },
             "database": {"type": "str"},
             "superuser": {"type": "str"},
+            "preload_libraries": {"type": "list", "elements": "str"},
             "data_checksums": {"type": "bool"},
             "amcheck": {"type": "bool"},
             "backup_id": {"type": "str", "default": LATEST},

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress, layout
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.base_facts import segments_of, wal_range
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.base_evidence import check_evidence, gather
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.base_facts import LogRange, segments_of, wal_range
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.base_instructions import base_instructions
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.described import (
     deliveries_document,
@@ -99,6 +100,7 @@ def _back_up_once(
         stack.enter_context(advisory_lock(connection, job.system, KIND, job.name))
         end_leftovers(job)
         archives = archives_of(repositories, job.required, job.system, identifier) if job.wal == ARCHIVED else {}
+        databases = check_evidence(job)
         parent, why_full = choose_parent(job, repositories, facts, settings)
         folder = manifest_room(job)
         stage = None
@@ -122,7 +124,10 @@ def _back_up_once(
         notes += keep_or_raise(judgement, job.accept_deviation, f"{job.system}, base backup {job.name!r}", "backup")
         taken.send()
         _store_manifest(job, writer, manifest_file)
-        segments = segments_of(taken.ranges, settings.segment_bytes)
+        end = taken.ranges[-1]
+        gathered = gather(job, writer, databases, connection, end.end, taken.label.from_standby, progress)
+        ranges = taken.ranges if gathered.until is None else (*taken.ranges, LogRange(end.timeline, end.end, gathered.until))
+        segments = segments_of(ranges, settings.segment_bytes)
         waited = wait_for_segments(archives, segments, job.wal_timeout_seconds, lambda: archiver_words(connection))
         moment = taken.copied_at
         if taken.label.from_standby:
@@ -144,7 +149,12 @@ def _back_up_once(
                 repositories=dict(problems),
                 notes=tuple(notes),
                 format="tar",
-                costs={"stream_seconds": round(streamed - clock, 3), "wal_wait_seconds": round(waited, 3)},
+                costs={
+                    "stream_seconds": round(streamed - clock, 3),
+                    "wal_wait_seconds": round(waited, 3),
+                    **({"evidence_seconds": round(gathered.seconds, 3)} if databases else {}),
+                },
+                evidence=gathered.points,
                 wal=wal_range(taken.ranges, settings.segment_bytes, job.wal != ARCHIVED),
                 parent="" if parent is None else parent.manifest.backup_id,
             )
@@ -156,7 +166,8 @@ def _back_up_once(
             return base_instructions(ref, artifacts, facts.version, format_moment(moment), needed, older, method, suffix)
 
         document = writer.commit(instructions, manifest)
-        said_too = [*notes, *_remember(facts, settings, manifest_file, folder, ref.backup_id)]
+        # What kept evidence from being taken may tell about the data, so it is said here and not in the manifest.
+        said_too = [*notes, *gathered.notes, *_remember(facts, settings, manifest_file, folder, ref.backup_id)]
         backup = BaseBackup(document, writer.deliveries, time.monotonic() - clock, said_too, judgement.words)
     require_complete(ref, backup.deliveries, "", result_of(backup))
     return backup
@@ -247,6 +258,7 @@ def result_of(backup: BaseBackup) -> dict[str, Any]:
         "size_bytes": manifest.size_bytes,
         "plain_bytes": manifest.plain_bytes,
         "wal": None if manifest.wal is None else dataclasses.asdict(manifest.wal),
+        "evidence": [dataclasses.asdict(point) for point in manifest.evidence],
         "seconds": round(backup.seconds, 3),
         "signed": bool(manifest.signature),
         "repositories": deliveries_document(backup.deliveries),

@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job_common import Job, common_fields
@@ -16,7 +16,11 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Co
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.login import read_login
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.terms import terms_of
 
-__all__ = ["ARCHIVED", "FULL", "INCLUDED", "INCREMENTAL", "KIND", "PhysicalJob", "default_state_dir"]
+if TYPE_CHECKING:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.digest_plan import DigestPlan
+
+__all__ = ["ARCHIVED", "FULL", "INCLUDED", "INCREMENTAL", "KIND", "EvidenceWanted", "PhysicalJob", "default_state_dir"]
 
 KIND = "base"
 FULL, INCREMENTAL = "full", "incremental"
@@ -27,6 +31,62 @@ NAME = "cluster"
 _WHERE = "pg_base_backup"
 _LEAST_RATE, _MOST_RATE = 32 * 1024, 1024**3
 """What the server takes as a rate, in bytes a second."""
+
+
+@dataclass(frozen=True)
+class EvidenceWanted:
+    """Of which databases evidence is taken behind the base backup. `within_seconds` is how long to look for a position that is exact,
+    `budget_seconds` how long counting may take, and again for digests."""
+
+    databases: tuple[str, ...] = ()
+    all_databases: bool = False
+    within_seconds: float = 60.0
+    budget_seconds: float = 300.0
+    digests: DigestPlan | None = None
+    checks: Sequence[Check] = ()
+
+    @classmethod
+    def from_options(cls, given: Mapping[str, Any] | None) -> EvidenceWanted | None:
+        """Read the option `evidence`; None when none was asked for. Raises `ConfigurationError`."""
+        where = f"{_WHERE}.evidence"
+        if not given:
+            return None
+        options.unknown_keys(given, ("databases", "all_databases", "within", "budget", "digests", "checks"), where)
+        databases = options.texts(given, "databases", where, ())
+        everything = options.boolean(given, "all_databases", where, False)
+        if everything == bool(databases):
+            what = "all_databases and databases are both given" if databases else "databases is empty"
+            raise ConfigurationError(what, where, "Name databases, or say all_databases: true.")
+        twice = sorted({name for name in databases if databases.count(name) > 1})
+        if twice:
+            raise ConfigurationError(f"database {twice[0]!r} is named twice", where, "Once is enough.")
+        if given.get("checks") and len(databases) != 1:
+            hint = "Name one database, or leave out checks."
+            raise ConfigurationError("checks are asked of one database, and several are meant", where, hint)
+        return cls(
+            databases,
+            everything,
+            options.duration_seconds(given, "within", where, cls.within_seconds),
+            options.duration_seconds(given, "budget", where, cls.budget_seconds, minimum=1),
+            _digests(options.mapping(given, "digests", where, None)),
+            _checks(given.get("checks")),
+        )
+
+
+def _digests(given: Mapping[str, Any] | None) -> DigestPlan | None:
+    if not given:
+        return None
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.digest_plan import DigestPlan
+
+    return DigestPlan.from_options(given)
+
+
+def _checks(given: Any) -> Sequence[Check]:
+    if not given:
+        return ()
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.checks import factory
+
+    return factory.parse(given)
 
 
 @dataclass(frozen=True)
@@ -46,6 +106,7 @@ class PhysicalJob(Job):
     checkpoint: str = "fast"
     label: str = ""
     state_dir: Path | None = None
+    evidence: EvidenceWanted | None = None
 
     @classmethod
     def from_options(cls, given: Mapping[str, Any]) -> PhysicalJob:
@@ -70,6 +131,10 @@ class PhysicalJob(Job):
             raise ConfigurationError(
                 "every repository is optional, so no archive has to hold the log", "repositories", "Let one of them be required."
             )
+        evidence = EvidenceWanted.from_options(options.mapping(given, "evidence", _WHERE, None))
+        if evidence is not None and wal == INCLUDED:
+            what = "evidence lies behind the end of a base backup, and wal: included ends there"
+            raise ConfigurationError(what, "evidence", "Archive the log, or leave out evidence.")
         return cls(
             **common,
             mode=mode,
@@ -80,6 +145,7 @@ class PhysicalJob(Job):
             checkpoint=options.choice(given, "checkpoint", _WHERE, ("fast", "spread"), "fast"),
             label=label,
             state_dir=options.path(given, "state_dir", _WHERE, absolute=True),
+            evidence=evidence,
         )
 
     @property

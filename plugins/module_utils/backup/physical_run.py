@@ -71,6 +71,10 @@ def _rehearse(job: PhysicalJob, repositories: Sequence[Repository]) -> Iterator[
         except ArchiveError as error:
             # The task before this one, which sets archiving up, has not run either.
             yield str(error)
+    if job.evidence is not None:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.base_evidence import check_evidence
+
+        check_evidence(job)
     _parent, why_full = choose_parent(job, repositories, facts, settings)
     compress.compressor(job.compression_level)
     if settings.tablespaces:

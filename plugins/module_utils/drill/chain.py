@@ -22,7 +22,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.history impo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import HISTORY, PARTIAL, SEGMENT, Lsn, WalName, segment_name
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.ranges import Range, holes, ranges
 
-__all__ = ["Chain", "Holdings", "look", "plan_chain"]
+__all__ = ["Chain", "Holdings", "look", "own_chain", "plan_chain"]
 
 _SAY_TIMELINE = "Say which one in target.timeline, and find out who wrote the other into the archive."
 
@@ -66,7 +66,8 @@ class Chain:
     """The way of a recovery: `parts` in order, each on its timeline, from the base's first segment to the last one that
     may be replayed. `timeline` is the one it ends on, `steps` how that came to be, `histories` whose history the archive has.
 
-    `newest` is when the last segment arrived, `gap_seconds` the longest time between two arrivals on that timeline.
+    `newest` is when the last segment arrived, `gap_seconds` the longest time between two arrivals on that timeline. `included`: all
+    of it lies in the base backup itself, and no archive is asked.
     """
 
     timeline: int
@@ -78,6 +79,7 @@ class Chain:
     newest: dt.datetime | None = None
     gap_seconds: float | None = None
     notes: tuple[str, ...] = ()
+    included: bool = False
 
     @property
     def count(self) -> int:
@@ -177,15 +179,16 @@ def plan_chain(holdings: Holdings, read: Callable[[int], str], base: WalRange, t
     parts = [Range(*part) for part in needed(steps, timeline, begins_on, begin, Lsn((last + 1) * size), size)]
     if not parts:
         raise IntegrityError(f"no segment of timeline {timeline} leads on from the base backup, which begins at {begin}", "the WAL archive")
-    if target.lsn is not None:
-        if target.lsn.segment_before(size) > last:
+    goal = stop if target.immediate else target.lsn
+    if goal is not None:
+        if goal.segment_before(size) > last:
             wanted = segment_name(timeline, last + 1, size)
             raise IntegrityError(
-                f"the target {target.lsn} lies after the archive's end, which is segment {segment_name(timeline, last, size)},"
+                f"the target {goal} lies after the archive's end, which is segment {segment_name(timeline, last, size)},"
                 f" up to {Lsn((last + 1) * size)}{_partial(holdings, wanted)}",
                 next_step="Wait until that segment is archived, or choose an earlier target.",
             )
-        parts, behind = _cut_behind(holdings, parts, max(target.lsn.segment(size), stop.segment_before(size)), size)
+        parts, behind = _cut_behind(holdings, parts, max(goal.segment(size), stop.segment_before(size)), size)
         notes += behind
     for part in parts:
         missing = holes(holdings.segments.get(part.timeline, []), part.timeline, part.first, part.last)
@@ -199,6 +202,13 @@ def plan_chain(holdings: Holdings, read: Callable[[int], str], base: WalRange, t
                 )
     gap = holdings.gaps.get(timeline)
     return Chain(timeline, begin, tuple(parts), size, steps, frozenset(holdings.histories), holdings.newest.get(timeline), gap, notes)
+
+
+def own_chain(base: WalRange) -> Chain:
+    """What a base backup with its log in it needs to come to its own end."""
+    size, begin = base.segment_bytes, Lsn.parse(base.start_lsn)
+    part = Range(base.timeline, begin.segment(size), Lsn.parse(base.stop_lsn).segment_before(size))
+    return Chain(base.timeline, begin, (part,), size, included=True)
 
 
 def _timeline(

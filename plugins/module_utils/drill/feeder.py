@@ -159,6 +159,8 @@ class Feeder:
     def _give(self, name: WalName) -> int:
         if len(self.fed.asked) < 10_000:
             self.fed.asked.append(name.text)
+        if self._chain.included:
+            return NOT_THERE  # PostgreSQL looks into pg_wal then, where the base backup brought it
         if name.kind == HISTORY:
             # Newer ones than the target's are given as well: the server looks for a number that nobody has.
             if name.timeline not in self._chain.histories:

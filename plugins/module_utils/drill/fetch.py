@@ -12,11 +12,12 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress, layout
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.offsets import enter_offsets
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.unpack import Unpacker
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
     IntegrityError,
@@ -25,8 +26,9 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
     PipelineError,
     SealError,
 )
+from ansible_collections.lifeboat.postgres.plugins.module_utils.frames import Follower, opening
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest, Volume
-from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import CHUNK_BYTES, Pipeline, Stage, run_through
+from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import CHUNK_BYTES, Pipeline, run_through
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.base import Opener
 
@@ -73,8 +75,8 @@ class Fetcher:
         """Whether the backup has an artifact of this role."""
         return any(artifact.role == role for artifact in self._manifest.artifacts)
 
-    def evidence(self) -> bytes:
-        """The opened evidence; raises as `dump` does."""
+    def evidence(self, artifact: Artifact | None = None) -> bytes:
+        """The opened evidence, of several this one; raises as `dump` does."""
         parts: list[bytes] = []
         size_bytes = 0
 
@@ -85,11 +87,12 @@ class Fetcher:
                 raise IntegrityError(f"the evidence is larger than {EVIDENCE_LIMIT_BYTES} bytes", self._where)
             parts.append(chunk)
 
-        self._fetch(self._manifest.artifact("evidence"), keep)
+        self._fetch(artifact or self._manifest.artifact("evidence"), keep)
         return b"".join(parts)
 
     def dump(self, path: Path, group: int | None = None) -> int:
-        """Write the opened dump to `path`, a seekable file that the `group` may read; return its bytes.
+        """Write the opened dump to `path`, a seekable file that the `group` may read; return its bytes. Its table of contents is
+        completed there (offsets.py), so that workers of a parallel restore find their rows.
 
         Raises `IntegrityError` for what differs from the manifest, `SealError`, `RepositoryError`, and `PipelineError`
         when the file cannot be written. On an error there is no file of that name.
@@ -116,6 +119,7 @@ class Fetcher:
                         f" the manifest says {self._manifest.plain_bytes} bytes",
                         self._where,
                     )
+                enter_offsets(partial)
                 if group is not None:
                     os.fchown(file.fileno(), -1, group)
                     os.fchmod(file.fileno(), 0o640)
@@ -177,10 +181,9 @@ class Fetcher:
         """Give the opened bytes of an artifact to `sink`, piece by piece; raises as `dump` does. Nothing counts before it returns."""
         self._fetch(artifact, sink)
 
-    def pour(self, artifact: Artifact, stages: Sequence[Stage]) -> None:
-        """Let the opened bytes of an artifact run through these stages, the last of which keeps them; raises as `dump` does."""
-        opening = [self._opener.stage(), compress.decompressor()]
-        with self._damage_named(artifact), Pipeline([*opening, *stages], self._sealed(artifact)) as pipeline:
+    def pour(self, artifact: Artifact, follower: Follower) -> None:
+        """Give the opened bytes of a large artifact to `follower`, in pieces of any size; raises as `dump` does."""
+        with self._damage_named(artifact), Pipeline([self._opener.stage(), *opening(follower)], self._sealed(artifact)) as pipeline:
             pipeline.finish()
 
     def _fetch(self, artifact: Artifact, sink: Callable[[bytes], None]) -> None:

@@ -35,6 +35,9 @@ def how_much_was_lost(
     told: PointInTime, target: RecoveryTarget, state_at: dt.datetime | None, failure_at: dt.datetime
 ) -> tuple[float | None, str]:
     """Seconds from the recovered state to the failure, or None; and what is to be said about it."""
+    if target.immediate and told.reached_lsn and told.window_from is not None:
+        behind, note = measured_rpo(told.window_from, failure_at)
+        return behind, note or "to the end of the base backup itself, as if no log were archived after it"
     if not target.latest:
         return None, "the target was chosen, so it says nothing about what a failure would have lost; drill the latest state for that"
     if not told.reached_lsn or state_at is None:

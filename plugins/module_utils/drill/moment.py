@@ -3,6 +3,7 @@
 """Where a point-in-time recovery is to stop, as the operator says it and as PostgreSQL wants to hear it. Pure.
 
     target: {latest: true}    {time: "2026-11-21T12:00:00Z"}    {lsn: 16/B374D848}    {name: before_migration}    {xid: "4711"}
+            {evidence: true}  {immediate: true}
 
 beside `inclusive` (PostgreSQL's recovery_target_inclusive) and `timeline` (a number; the newest one when left out).
 """
@@ -19,10 +20,13 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import Lsn
 
-__all__ = ["KINDS", "LATEST", "RecoveryTarget", "parse_moment"]
+__all__ = ["EVIDENCE", "IMMEDIATE", "KINDS", "LATEST", "RecoveryTarget", "parse_moment"]
 
-LATEST = "latest"
-KINDS = (LATEST, "time", "lsn", "name", "xid")
+LATEST, EVIDENCE, IMMEDIATE = "latest", "evidence", "immediate"
+_FLAGS = (LATEST, EVIDENCE, IMMEDIATE)
+"""Targets that need no more words: the newest state; where evidence of production was taken; the end of the base backup itself."""
+
+KINDS = (LATEST, "time", "lsn", "name", "xid", EVIDENCE, IMMEDIATE)
 
 _NAME_BYTES = 63  # MAXFNAMELEN - 1 (src/include/access/xlog_internal.h)
 
@@ -31,7 +35,7 @@ _NAME_BYTES = 63  # MAXFNAMELEN - 1 (src/include/access/xlog_internal.h)
 class RecoveryTarget:
     """`kind` is one of `KINDS`; of `moment` (aware, UTC), `lsn` and `text` the one that belongs to it is set.
 
-    `timeline` 0 is the newest one that the archive knows.
+    `timeline` 0 is the newest one that the archive knows. With `evidence_of` a database the position is that of its evidence.
     """
 
     kind: str = LATEST
@@ -40,6 +44,7 @@ class RecoveryTarget:
     lsn: Lsn | None = None
     inclusive: bool = True
     timeline: int = 0
+    evidence_of: str = ""
 
     @classmethod
     def from_options(cls, given: Mapping[str, Any] | None, where: str) -> RecoveryTarget:
@@ -49,15 +54,18 @@ class RecoveryTarget:
         timeline: int = options.integer(given, "timeline", where, None, minimum=1, maximum=2**32 - 1) or 0
         inclusive = options.boolean(given, "inclusive", where, True)
         kinds = [kind for kind in KINDS if given.get(kind) is not None]
-        if options.boolean(given, LATEST, where, True) is False:
-            raise ConfigurationError("latest: false says nothing", where, f"Leave it out, or give one of {', '.join(KINDS[1:])}.")
+        for flag in _FLAGS:
+            if options.boolean(given, flag, where, True) is False:
+                others = ", ".join(kind for kind in KINDS if kind != flag)
+                raise ConfigurationError(f"{flag}: false says nothing", where, f"Leave it out, or give one of {others}.")
         if len(kinds) > 1:
             raise ConfigurationError(f"{' and '.join(kinds)} are two targets", where, "Give exactly one of them.")
         kind = kinds[0] if kinds else LATEST
-        if kind == LATEST:
+        if kind in _FLAGS:
             if given.get("inclusive") is not None:
-                raise ConfigurationError("inclusive means nothing with the latest state", where, "Leave it out.")
-            return cls(timeline=timeline)
+                state = "the latest state" if kind == LATEST else f"target {kind}"
+                raise ConfigurationError(f"inclusive means nothing with {state}", where, "Leave it out.")
+            return cls(kind, timeline=timeline)
         text: str = options.text(given, kind, where).strip()
         if kind == "time":
             return cls(kind, text, moment=parse_moment(text, "time", where), inclusive=inclusive, timeline=timeline)
@@ -78,10 +86,26 @@ class RecoveryTarget:
     def latest(self) -> bool:
         return self.kind == LATEST
 
+    @property
+    def immediate(self) -> bool:
+        """The end of the base backup itself: the first state that is consistent."""
+        return self.kind == IMMEDIATE
+
+    @classmethod
+    def at_evidence(cls, database: str, lsn: Lsn, timeline: int) -> RecoveryTarget:
+        """The state before the record at this position, at which evidence of a database was taken."""
+        return cls("lsn", str(lsn), lsn=lsn, inclusive=False, timeline=timeline, evidence_of=database)
+
     def __str__(self) -> str:
         """In words, for reports and messages."""
         if self.latest:
             said = "the latest state that the archive holds"
+        elif self.immediate:
+            said = "the end of the base backup itself"
+        elif self.kind == EVIDENCE:
+            said = "where evidence of production was taken"
+        elif self.evidence_of:
+            return f"the evidence of database {self.evidence_of!r} at {self.text}"
         elif self.moment is not None:
             said = f"time {self.moment.isoformat(sep=' ')}"
         else:
@@ -95,6 +119,8 @@ class RecoveryTarget:
         found = {"recovery_target_timeline": str(timeline), "recovery_target_action": "pause"}
         if self.latest:
             return found
+        if self.immediate:
+            return {**found, "recovery_target": IMMEDIATE}
         found["recovery_target_inclusive"] = "on" if self.inclusive else "off"
         found[f"recovery_target_{self.kind}"] = self.moment.isoformat(sep=" ") if self.moment is not None else self.text
         return found

@@ -24,7 +24,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.history impo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import HISTORY, WalName
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import many
 
-__all__ = ["DrillArchive", "rehearse_chain"]
+__all__ = ["DrillArchive", "needs_no_archive", "rehearse_chain"]
 
 
 class DrillArchive:
@@ -41,8 +41,12 @@ class DrillArchive:
         where = self._archive.where
         identity = self._archive.identity()
         if identity is None:
+            carries = "This base backup carries its own log: target {immediate: true} drills it to its end. Or "
+            hint = "Check that archiving goes to this repository."
             raise IntegrityError(
-                f"there is no WAL archive of system {self._plan.system!r}", where, "Check that archiving goes to this repository."
+                f"there is no WAL archive of system {self._plan.system!r}",
+                where,
+                f"{carries}{hint[0].lower()}{hint[1:]}" if self._wal.included else hint,
             )
         base = self._base
         ours = (base.system_identifier, base.server_version_num // 10000, self._wal.segment_bytes)
@@ -59,6 +63,11 @@ class DrillArchive:
         first = WalName.parse(self._wal.first).number(self._wal.segment_bytes)
         holdings = look(self._named(), self._wal.segment_bytes, first)
         return plan_chain(holdings, self._history, self._wal, self._plan.target)
+
+    def checked_chain(self) -> Chain:
+        """The chain, when the archive is the right cluster's; raises as `check_owner` and `chain` do."""
+        self.check_owner()
+        return self.chain()
 
     def fetch(self, name: WalName, path: Path) -> None:
         """One file, opened and checked, at `path`; what its own header says must be what its name says. Thread-safe."""
@@ -115,10 +124,17 @@ class DrillArchive:
         return self._openers[suffix]
 
 
+def needs_no_archive(plan: DrillPlan, base: Manifest) -> bool:
+    """Whether the base backup comes to the target by the log that it carries itself."""
+    return plan.target.immediate and wal_of(base).included
+
+
 def rehearse_chain(plan: DrillPlan, repository: Repository, base: Manifest) -> str:
     """What would be replayed, for check mode, in words; raises as `DrillArchive.check_owner` and `chain` do."""
+    if needs_no_archive(plan, base):
+        return "the log up to the target is in the base backup itself"
     with tempfile.TemporaryDirectory(prefix="lifeboat-") as scratch:
-        archive = DrillArchive(plan, repository, base, Path(scratch))
-        archive.check_owner()
-        chain = archive.chain()
-    return f"{many(chain.count, 'segment')}, {chain.first} to {chain.last}, on timeline {chain.timeline}"
+        chain = DrillArchive(plan, repository, base, Path(scratch)).checked_chain()
+    return (
+        f"the WAL archive leads to the target: {many(chain.count, 'segment')}, {chain.first} to {chain.last}, on timeline {chain.timeline}"
+    )

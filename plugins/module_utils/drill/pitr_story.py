@@ -14,7 +14,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base impo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.runner import run_checks
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill import guard, logical
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.account import account_for
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.chain import Chain
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.chain import Chain, own_chain
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose import Found, check_volumes
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose_base import choose_base, wal_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.control import PgControlData, check_label, furnish, read_control
@@ -26,14 +26,16 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.lost impor
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.markers import markers
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pages import PgAmcheck, PgChecksums, amcheck, data_checksums
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.physical import BasePrograms, RestoredBase, Room, restore_base
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_archive import DrillArchive
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_archive import DrillArchive, needs_no_archive
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_evidence import aimed, compared, evidence_at, point_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.prepare import look_before, sealing_notes
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.recovering import Recovering
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.recovery import Recovered
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.target import Target
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.workspace import Workspace
-from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import Evidence
+from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import EvidencePoint, Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import database_errors
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import PointInTime
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
@@ -56,6 +58,8 @@ class PitrStory(Frame):
         self._checksums = False
         self._files: tuple[Path, ...] = ()
         self._chosen: Found
+        self._point: EvidencePoint | None = None
+        self._evidence: Evidence | None = None
 
     @property
     def recovery(self) -> PointInTime:
@@ -79,6 +83,9 @@ class PitrStory(Frame):
             self._chosen = found = self.found
             self._take(found.results)
             manifest = found.manifest
+            self.plan = plan = aimed(plan, manifest)
+            self._point = point_of(plan, manifest)
+            self._tell(target=str(plan.target))
             self._tell(chain=tuple(link.backup_id for link in links), base_lsn=wal_of(manifest).stop_lsn, window_from=manifest.snapshot_at)
             self.warnings += sealing_notes(manifest)
         with watch.phase("guard", f"guards for base backup {manifest.backup_id} from {found.repository.name}"):
@@ -93,9 +100,11 @@ class PitrStory(Frame):
         self._workspace = workspace = Workspace.create(plan.work_dir, account)
         with watch.phase("archive", "look whether the archive leads to the target without a hole"):
             archive = DrillArchive(plan, found.repository, manifest, workspace.fetched)
-            archive.check_owner()
-            chain = archive.chain()
+            chain = own_chain(wal_of(manifest)) if needs_no_archive(plan, manifest) else archive.checked_chain()
             self._take_chain(chain)
+        if self._point is not None:
+            with watch.phase("evidence", "fetch and open the evidence"):
+                self._evidence = evidence_at(prepared.fetcher, self._point)
         with watch.phase("isolation", "prove on an empty server that there is no way out"):
             self._target = target = Target(plan, manifest, prepared.programs, workspace, account)
             self._prove(target)
@@ -107,6 +116,7 @@ class PitrStory(Frame):
         with watch.phase("service", f"log in to database {plan.pitr.database!r}"):
             logical.log_in(target, plan.pitr.database)
             watch.service_ready()
+        self._fetch_keys(manifest, self.state_at)
         with watch.phase("checks", "ask what must be there, what must not, and the checks"):
             self._check(target, programs, manifest, str(recovered.lsn))
         if all(result.verdict == PASSED for result in self.checks):
@@ -125,6 +135,9 @@ class PitrStory(Frame):
             gap_seconds=chain.gap_seconds,
         )
         found = f"{many(chain.count, 'segment')}, {chain.first} to {chain.last}"
+        if chain.included:
+            self._take([CheckResult("WAL in the backup", PASSED, "every segment to the base backup's own end", found)])
+            return
         self._take([CheckResult("WAL archive", PASSED, "every segment from the base backup on", found)])
 
     def _prove(self, target: Target) -> None:
@@ -186,9 +199,16 @@ class PitrStory(Frame):
         if plan.checks_left_out:
             groups = ", ".join(plan.check_groups)
             self.warnings.append(f"asked were the checks of {groups}; {many(plan.checks_left_out, 'other check')} were left out")
+        if self._evidence is not None and self._point is not None:
+            with connect() as conn:
+                results, notes = compared(self._evidence, self._point, conn)
+            self._take(results)
+            self.warnings += notes
+        # What was recorded for checks is an equation, too.
+        recorded = self._evidence.checks if self._evidence is not None and self._point is not None and self._point.exact else {}
         asked: list[Check] = [*markers(terms.must_exist, terms.must_not_exist), *plan.checks]
         moment = self.state_at or manifest.snapshot_at
-        self._take(run_checks(asked, connect, {}, moment, Errands(target, terms.database), reached))
+        self._take(run_checks(asked, connect, recorded, moment, Errands(target, terms.database), reached, self._keys))
         if programs.amcheck is not None:
             self._take([amcheck(target, programs.amcheck, plan.worker_count)])
         if programs.checksums is not None and self._checksums:

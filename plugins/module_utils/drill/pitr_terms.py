@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,8 @@ MODES = (LOGICAL, PITR)
 DEFAULT_BASE_NAME = "cluster"
 """The name of a server's base backups unless it was given another one."""
 
-_ONLY_PITR = ("target", "markers", "database", "superuser", "data_checksums", "amcheck")
+_ONLY_PITR = ("target", "markers", "database", "superuser", "data_checksums", "amcheck", "preload_libraries")
+_LIBRARY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class PitrTerms:
     """`database` is the one that checks and markers are asked in. `must_exist` and `must_not_exist` are queries.
 
     `data_checksums` and `amcheck` look at every page and every index of the whole cluster. `superuser` is the role that
-    initdb made, by which the drill comes in.
+    initdb made, by which the drill comes in. `preload_libraries` are those that the server loads before it replays anything.
     """
 
     target: RecoveryTarget = field(default_factory=RecoveryTarget)
@@ -37,6 +39,7 @@ class PitrTerms:
     data_checksums: bool = True
     amcheck: bool = True
     superuser: str = "postgres"
+    preload_libraries: tuple[str, ...] = ()
 
     @classmethod
     def from_options(cls, given: Mapping[str, Any], where: str) -> PitrTerms:
@@ -51,9 +54,10 @@ class PitrTerms:
             data_checksums=options.boolean(given, "data_checksums", where, True),
             amcheck=options.boolean(given, "amcheck", where, True),
             superuser=options.text(given, "superuser", where, cls.superuser),
+            preload_libraries=_libraries(given, where),
         )
         objective = options.mapping(given, "objective", where, {})
-        if not terms.target.latest and objective.get("rpo") is not None:
+        if not (terms.target.latest or terms.target.immediate) and objective.get("rpo") is not None:
             raise ConfigurationError(
                 "objective.rpo with a target of your own choice says nothing: how much would be lost is measured with the latest state",
                 where,
@@ -68,3 +72,13 @@ class PitrTerms:
             if given.get(key) is not None:
                 what = f"{key} belongs to mode {PITR}, and the mode is {LOGICAL}"
                 raise ConfigurationError(what, where, f"Leave it out, or say mode: {PITR}.")
+
+
+def _libraries(given: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """Names as in shared_preload_libraries; a path is not one, since it would lead out of where the server's own libraries lie."""
+    names = options.texts(given, "preload_libraries", where, ())
+    for name in names:
+        if not _LIBRARY.fullmatch(name):
+            what = f"preload_libraries: {name[:60]!r} is not the name of a library"
+            raise ConfigurationError(what, where, "Give names like timescaledb.")
+    return tuple(dict.fromkeys(names))

@@ -18,8 +18,13 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.control im
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.feeder import Feeder
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.recovery import Recovered, Recovery, recovery_settings
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.target import Target
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DatabaseError, IntegrityError, RestoreError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.target import QUIETED, Target
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
+    ConfigurationError,
+    DatabaseError,
+    IntegrityError,
+    RestoreError,
+)
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.cluster import Cluster
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import clean_line
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import Lsn
@@ -69,10 +74,21 @@ class Recovering:
                 f"the target ({plan.target}) lies before the base backup, whose checkpoint was at {began}",
                 next_step="PostgreSQL would come up at the end of the base, and call that a success. Choose an older base backup.",
             )
+        preload = plan.pitr.preload_libraries
+        missing = [name for name in preload if name not in target.libraries()]
+        if missing:
+            raise ConfigurationError(
+                f"library {missing[0]!r} of preload_libraries is not installed on this host",
+                str(target.programs.directory),
+                "Install the package of that extension for the server's major version.",
+            )
         # Those that were proven with, so that what holds there holds here.
         throwaway = {name: value for name, value in target.running.settings.items() if name != "max_wal_senders"}
         major = target.running.major
         settings = recovery_settings(throwaway, feeder.command, plan.target, chain.timeline, control.at_least, major)
+        settings["shared_preload_libraries"] = ",".join(preload)
+        for name in preload:
+            settings.update(QUIETED.get(name, {}))
         self._readable = [feeder.directory, self._write_files()]
         self.cluster = Cluster(
             target.workspace.path,
@@ -94,7 +110,8 @@ class Recovering:
 
     def check_settings(self) -> None:
         """Ask `postgres -C`, which starts nothing, what the settings would be; raises `DatabaseError`."""
-        wanted = {**_MUST_BE, "restore_command": self._feeder.command, **self.cluster.files}
+        preload = ",".join(self._plan.pitr.preload_libraries)
+        wanted = {**_MUST_BE, "shared_preload_libraries": preload, "restore_command": self._feeder.command, **self.cluster.files}
         argv = self._target.programs.postgres.argv(self.cluster.data, {**self.cluster.settings, **self.cluster.files})
         script = 'names=$1; shift; for name in $names; do "$@" -C "$name" || exit 1; done'
         # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's

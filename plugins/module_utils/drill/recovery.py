@@ -11,6 +11,7 @@ it left recovery only when it was told to.
 from __future__ import annotations
 
 import datetime as dt
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,12 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.chain impo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.feeder import Fed
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.moment import RecoveryTarget
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.recovery_log import RecoveryLog
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DatabaseError, RestoreError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
+    ConfigurationError,
+    DatabaseError,
+    LifeboatError,
+    RestoreError,
+)
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.cluster import Cluster
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import database_errors
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import Lsn, segment_name
@@ -37,6 +43,7 @@ _DEATH_SECONDS = 60.0
 _PATIENCE_SECONDS = 5.0
 _ATTEMPTS = 8
 _SINCE = {"archive_library": 15, "recovery_prefetch": 15}
+_CUSTOM_MANAGER = re.compile(r"resource manager with ID (\d+) not registered")
 LOBBY = "template1"
 """The database through which one comes in: every cluster has it."""
 
@@ -227,8 +234,16 @@ class Recovery:
             return False
         return True
 
-    def _why_it_ended(self) -> RestoreError:
+    def _why_it_ended(self) -> LifeboatError:
         log = self._log
+        manager = _CUSTOM_MANAGER.search(log.fatal)
+        if manager is not None:
+            # Nothing is said about the backup: this host lacks what production has.
+            return ConfigurationError(
+                f"the log holds records of resource manager {manager.group(1)}, which is an extension's own: only its library replays them",
+                self._chain.last,
+                "Name it in preload_libraries (production's shared_preload_libraries says what it is called), and install it on this host.",
+            )
         if "recovery ended before configured recovery target was reached" in log.fatal:
             reached = f"its last commit at {log.last_commit}" if log.last_commit else "no commit was replayed"
             return RestoreError(
@@ -261,6 +276,8 @@ class Recovery:
             stopped = log.stopped
         if target.lsn is not None and lsn < target.lsn and target.inclusive:
             raise RestoreError(f"recovery stopped at {here}, before the target {target.lsn}")
+        if target.lsn is not None and target.evidence_of and lsn > target.lsn:
+            raise RestoreError(f"recovery went to {here}, past the evidence at {target.lsn}")
         if target.moment is not None and last_commit is not None and last_commit > target.moment:
             raise RestoreError(f"recovery went to a commit at {last_commit}, past the target {target.moment}")
         segments = lsn.segment_before(size_bytes) - chain.begin.segment(size_bytes) + 1

@@ -29,10 +29,10 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.program
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import Isolation
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import clean_line
 
-__all__ = ["Programs", "Target", "VacuumDb", "rehearse_isolation", "require_isolation"]
+__all__ = ["QUIETED", "Programs", "Target", "VacuumDb", "rehearse_isolation", "require_isolation"]
 
 # Extensions that cannot be created unless the server has loaded their library at its start, and what keeps them quiet then.
-_PRELOADED = {
+QUIETED = {
     "timescaledb": {"timescaledb.telemetry_level": "off"},
     "citus": {"citus.enable_statistics_collection": "off"},
     "pg_cron": {"cron.launch_active_jobs": "off"},
@@ -99,10 +99,10 @@ class Target:
 
         `extensions` are those that will be created, `superuser` is the role that made production's cluster.
         """
-        preload = sorted(set(extensions) & set(_PRELOADED) & self._libraries())
+        preload = sorted(set(extensions) & set(QUIETED) & self.libraries())
         settings = throwaway_settings(_memory_bytes(), os.cpu_count() or 1, self._database_bytes, preload)
         for name in preload:
-            settings.update(_PRELOADED[name])
+            settings.update(QUIETED[name])
         self.cluster = Cluster(
             self.workspace.path,
             self.programs.initdb,
@@ -161,7 +161,7 @@ class Target:
                 "Install PostgreSQL where that user can read it, or name another user as run_as.",
             )
 
-    def _libraries(self) -> set[str]:
+    def libraries(self) -> set[str]:
         """Names of the loadable libraries beside the server."""
         root = self.programs.directory.parent
         return {path.stem for pattern in ("lib/*.so", "lib/postgresql/*.so", "lib64/*.so") for path in root.glob(pattern)}

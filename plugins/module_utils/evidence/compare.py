@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import FAILED, PASSED, UNVERIFIED, CheckResult
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import EvidenceError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence import facts
+from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.bounds import only_bounded, within_bounds
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.counts import count_rows, partition_trees
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.digests import DIGEST_RULES, LARGE_OBJECTS, digests_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.evidence.document import Digests, Evidence, TableRows
@@ -55,7 +56,8 @@ def compare(expected: Evidence, connection: Connection[Any]) -> list[CheckResult
         if expected.digests is not None:
             recorded = expected.digests
             answers.append(("content digests", lambda: _digests(recorded, connection)))
-        return [_answered(connection, name, answer) for name, answer in answers]
+        results = [_answered(connection, name, answer) for name, answer in answers]
+    return results if expected.later_rows is None else [only_bounded(result) for result in results]
 
 
 @contextlib.contextmanager
@@ -77,6 +79,8 @@ def _answered(connection: Connection[Any], name: str, answer: Callable[[], Check
 
 def _rows(expected: Evidence, connection: Connection[Any]) -> CheckResult:
     found = {table.label: table for table in count_rows(connection, dumped_tables(connection), partition_trees(connection))}
+    if expected.later_rows is not None:
+        return within_bounds(expected, found)
     recorded = {table.label: table for table in expected.tables}
     wrong = [
         f"{label}: expected {table.rows}, found {found[label].rows if label in found else 'no such table'}"

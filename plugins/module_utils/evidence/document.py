@@ -111,6 +111,9 @@ class Evidence:
     while the backup was taken: they are there, in whichever form. `missing` maps what could not be recorded to the reason.
     `encoding` maps the words of CREATE DATABASE to their values; `settings` are lines of ALTER DATABASE; `roles` those that
     own something here or were granted something, `superuser` the one that initdb made. `digests` is None when none were asked for.
+
+    `later_rows` is None where all of this is exact. Else it belongs to a position in the log between two snapshots: `tables` and what
+    else a snapshot shows are of the first, `later_rows` are the rows of each table in the second. Both are bounds (bounds.py).
     """
 
     snapshot_at: dt.datetime
@@ -137,6 +140,7 @@ class Evidence:
     checks: Mapping[str, Any]
     missing: Mapping[str, str]
     digests: Digests | None = None
+    later_rows: Mapping[str, int] | None = None
 
     @property
     def uncounted(self) -> tuple[str, ...]:
@@ -212,6 +216,7 @@ _READERS: dict[str, strict.Reader] = {
     ),
     "checks": strict.mapping(lambda value: value),
     "missing": strict.mapping(strict.text),
+    "later_rows": strict.optional(strict.mapping(strict.count)),
     "digests": strict.optional(
         strict.nested(
             Digests,
