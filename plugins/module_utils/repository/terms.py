@@ -27,6 +27,7 @@ KEYS = ("copy_from", "cadence", "retention", "optional")
 """What every type of repository takes beside its own options."""
 
 _EACH = "every backup"
+_LONGEST = {"hourly": 3600.0, "daily": 86400.0, "weekly": 7 * 86400.0, "monthly": 31 * 86400.0, "yearly": 366 * 86400.0}
 _CALENDAR = {"hourly": "%Y-%m-%dT%H", "daily": "%Y-%m-%d", "weekly": "%G-W%V", "monthly": "%Y-%m", "yearly": "%Y"}
 RETENTION_WORDS = ("hourly", "daily", "weekly", "monthly", "yearly", "keep", "max_age")
 """How many backups stay per period, how many of the newest, and how old one may become."""
@@ -41,6 +42,11 @@ class Cadence:
 
     word: str = _EACH
     every_seconds: float = 0.0
+
+    @property
+    def longest_seconds(self) -> float:
+        """The longest time between two copies, in seconds; 0 where each backup is copied."""
+        return self.every_seconds or _LONGEST.get(self.word, 0.0)
 
     def period(self, backup_id: str, moment: dt.datetime) -> str:
         """The period that a backup of this moment belongs to; the same text for all backups of one period.
