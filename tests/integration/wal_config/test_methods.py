@@ -181,13 +181,13 @@ def test_a_command_that_ends_above_125_is_found_though_nothing_is_counted() -> N
     """In a server of its own: after such an end PostgreSQL starts its archiver again in ten seconds only."""
     with Server(15, {"archive_mode": "on", "logging_collector": "on"}, initdb=("--wal-segsize=1",)) as server:
         pg = Configured(server)
-        pg(method="command", command=f"{failing(pg, 127)} first")
-        leave_segment(pg)
-        logs = server.data / "log"
-        eventually(lambda: any("the shelf is full" in path.read_text() for path in logs.iterdir()), "the archiver has failed")
-        with pytest.raises(ArchiveError, match=r"counts 0 failures.*above 125 is not counted") as caught:
-            pg(method="command", command=failing(pg, 127), verify=True, verify_timeout="1s")
-        assert any("the shelf is full" in line for line in caught.value.result["verification"]["log"]), "from the collector's file"
+        for limit in ("2s", "20s", "200s"):  # the longer ones where a busy machine has not even tried it in the shortest
+            with pytest.raises(ArchiveError, match=r"counts 0 failures.*above 125 is not counted") as caught:
+                pg(method="command", command=failing(pg, 127), verify=True, verify_timeout=limit)
+            log = caught.value.result["verification"]["log"]
+            if any("the shelf is full" in line for line in log):
+                return
+        pytest.fail(f"not in the collector's file: {log}")
 
 
 def test_nothing_is_verified_while_a_restart_is_due(pg: Configured) -> None:
