@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, LifeboatError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.secret_url import request
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import clean_line
 
 __all__ = ["Hooks", "Told", "parse_hooks", "tell"]
@@ -74,7 +75,8 @@ def tell(hooks: Hooks, report: Mapping[str, Any], timeout_seconds: float = _TIME
     if hooks.mail_to:
         yield Told("mail", _mail(hooks, report, timeout_seconds))
     if hooks.webhook_url_file is not None:
-        yield Told("webhook", _webhook(hooks.webhook_url_file, report, timeout_seconds))
+        data = json.dumps(report).encode()
+        yield Told("webhook", request(hooks.webhook_url_file, timeout_seconds, data=data, content_type="application/json"))
 
 
 def _command(argv: Sequence[str], report: Mapping[str, Any], timeout_seconds: float) -> str:
@@ -108,31 +110,3 @@ def _run(argv: Sequence[str], data: bytes, timeout_seconds: float) -> str:
     if done.returncode:
         return f"{argv[0]} ended with {done.returncode}: {clean_line(done.stderr.decode('utf-8', 'replace'), 300) or 'it said nothing'}"
     return ""
-
-
-def _webhook(file: Path, report: Mapping[str, Any], timeout_seconds: float) -> str:
-    """Post the report as JSON. Nothing that is said about it holds the URL."""
-    import http.client
-    from urllib import error as faults
-    from urllib import request
-
-    from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.secret_file import read_secret_file
-
-    class NoRedirect(request.HTTPRedirectHandler):
-        def redirect_request(self, *_args: Any) -> None:
-            """A URL that is a secret is not carried elsewhere."""
-
-    try:
-        url = read_secret_file(str(file), str(file)).strip()
-        if not url.startswith(("https://", "http://")) or len(url.split()) != 1:
-            return f"{file} holds no URL of http or https on one line"
-        post = request.Request(url, json.dumps(report).encode(), {"Content-Type": "application/json"}, method="POST")  # noqa: S310 - looked at above
-        with request.build_opener(NoRedirect).open(post, timeout=timeout_seconds):
-            return ""
-    except LifeboatError as error:
-        return str(error)
-    except faults.HTTPError as error:
-        return f"the server answered {error.code}"
-    except (faults.URLError, http.client.HTTPException, OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        return f"it cannot be reached: {type(reason).__name__}"

@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, Locked, TimedOut
+from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.dead_man import ping
 from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.hooks import tell
 from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.job import JobFile
 from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.kinds import function_of
@@ -95,6 +96,10 @@ def _run(job: JobFile, log: JobLog) -> int:
     )
     if not good:
         _tell(job, log, outcome, failures, format_moment(started))
+    if job.dead_man_url_file is not None:
+        problem = ping(job.dead_man_url_file, good)
+        if problem:
+            log.say("hook", f"the dead man's switch was not told: {problem}", "error", hook="dead man", good=False)
     return outcome.status
 
 

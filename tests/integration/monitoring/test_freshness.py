@@ -128,7 +128,8 @@ def test_a_repository_that_cannot_be_listed_is_a_problem_and_hides_no_other(shel
         (tmp_path / "credentials").chmod(0o600)
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
         asked["repositories"]["offsite"] = {
-            "type": "s3", "endpoint": endpoint, "bucket": "shop-backups", "credentials_file": str(tmp_path / "credentials"), "connect_timeout": 1,
+            "type": "s3", "endpoint": endpoint, "bucket": "shop-backups", "credentials_file": str(tmp_path / "credentials"),
+            "connect_timeout": 1,
         }  # fmt: skip
         (problem,) = problems(asked)
         assert problem.startswith("repository 'offsite' cannot be listed:")
