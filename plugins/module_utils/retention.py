@@ -20,10 +20,12 @@ from dataclasses import dataclass, field
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import RetentionRefused
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import duration
 
-__all__ = ["CLOCKS_DIFFER_BY", "Decision", "Kept", "Policy", "decide"]
+__all__ = ["CLOCKS_DIFFER_BY", "UNPROVEN", "Decision", "Kept", "Policy", "decide"]
 
 CLOCKS_DIFFER_BY = dt.timedelta(hours=1)
 """What a backup's moment may lie ahead of this host's clock and still be believed."""
+
+UNPROVEN = "none of its backups is verified, so none goes"
 
 _PERIODS: dict[str, tuple[str, dt.timedelta]] = {
     "hourly": ("%Y-%m-%dT%H", dt.timedelta(hours=1)),
@@ -135,9 +137,8 @@ def decide(backups: Sequence[Kept], policy: Policy, now: dt.datetime) -> list[De
             )
     good = [backup for backup in newest_first if backup.good]
     verified = next((backup for backup in good if backup.verified), None)
-    why_all = _why_all_stay(policy, good, verified)
-    if why_all or verified is None:
-        return [Decision(backup.backup_id, True, (why_all,), None, False, _is_too_old(backup, policy, now)) for backup in newest_first]
+    if not policy.counts and policy.max_age_seconds is None:
+        return [Decision(backup.backup_id, True, ("no retention is set",)) for backup in newest_first]
 
     cases = {backup.backup_id: _Case(backup, too_old=_is_too_old(backup, policy, now)) for backup in newest_first}
     _by_class(cases, good, policy, now)
@@ -145,13 +146,16 @@ def decide(backups: Sequence[Kept], policy: Policy, now: dt.datetime) -> list[De
         case = cases[backup.backup_id]
         if case.too_old:
             case.reasons, case.stays_until = [], None
-        elif not backup.good and not (backup.failed and backup.moment < verified.moment):
+        elif not backup.good and (not backup.failed or verified is None or backup.moment > verified.moment):
             case.reasons.append(f"left as it is: {backup.problem}")
         if backup.held:
             case.reasons.append(backup.held)
-    cases[good[0].backup_id].reasons.append("newest good")
-    cases[verified.backup_id].reasons.append("newest verified")
+    if good:
+        cases[good[0].backup_id].reasons.append("newest good")
+    if verified is not None:
+        cases[verified.backup_id].reasons.append("newest verified")
     _hold_parents(cases)
+    _hold_unproven(cases, good, verified)
     for case in cases.values():
         until = case.backup.locked_until
         if not case.reasons and until is not None and until > now:
@@ -161,14 +165,12 @@ def decide(backups: Sequence[Kept], policy: Policy, now: dt.datetime) -> list[De
     return [_decision(case, policy) for case in cases.values()]
 
 
-def _why_all_stay(policy: Policy, good: Sequence[Kept], verified: Kept | None) -> str:
-    if not policy.counts and policy.max_age_seconds is None:
-        return "no retention is set"
-    if not good:
-        return "none of its backups is good, so none goes"
+def _hold_unproven(cases: Mapping[str, _Case], good: Sequence[Kept], verified: Kept | None) -> None:
+    """Where nothing is proven, nothing goes."""
     if verified is None:
-        return "none of its backups is verified, so none goes"
-    return ""
+        for case in cases.values():
+            if not case.reasons:
+                case.reasons.append(UNPROVEN if good else "none of its backups is good, so none goes")
 
 
 def _is_too_old(backup: Kept, policy: Policy, now: dt.datetime) -> bool:

@@ -27,7 +27,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.plan impor
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.state import Memory
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.wal import Cut, cut_of, old_wal
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Erased, Repository
-from ansible_collections.lifeboat.postgres.plugins.module_utils.retention import Decision
+from ansible_collections.lifeboat.postgres.plugins.module_utils.retention import UNPROVEN, Decision
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import many
 
@@ -112,7 +112,7 @@ class Job:
         stale = "" if "stale" in self.plan.accept else is_stale(sight.listed, self._at.at, store_now)
         held = holding([asset for asset in sight.assets.values() if asset.kind == "keys"])
         decided = []
-        for asset in sight.assets.values():
+        for _title, asset in sorted(sight.assets.items()):
             policy = self.plan.policy(self.repository.name, asset.kind, asset.name)
             if stale and policy.max_age_seconds is not None:
                 # Without the age that was promised, what it alone limits would all go or all stay: all of it stays.
@@ -138,7 +138,7 @@ class Job:
             for decision in found.decisions:
                 if decision.keep:
                     (self.waiting if decision.waits else self.kept).append(self._entry(found.asset, decision))
-            if found.asset.kept and not found.verified:
+            if any(UNPROVEN in decision.reasons for decision in found.decisions):
                 self.warnings.append(f"{self.repository.name}: no backup of {found.asset.title} is verified, so none of them goes")
             late = [decision.backup_id for decision in found.decisions if decision.keep and decision.too_old]
             if late:

@@ -98,7 +98,7 @@ def leftovers(client: S3Client, prefix: str) -> Iterator[Leftover]:
     page = client.ask("list_multipart_uploads", "listing unfinished uploads", **parameters)
     while True:
         if isinstance(page, Refusal):
-            if page.not_implemented:
+            if page.not_implemented or page.missing or page.code == "NoSuchUpload":  # in rclone's words: there are none
                 return
             raise page.error
         for entry in page.get("Uploads") or ():
