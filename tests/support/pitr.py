@@ -47,6 +47,10 @@ class Production:
 
     def back_up(self, **more: Any) -> str:
         """A base backup; its id."""
+        return str(self.take(**more)["backup_id"])
+
+    def take(self, **more: Any) -> dict[str, Any]:
+        """A base backup; its result."""
         given = {
             "system": "shop",
             "login_unix_socket": str(self.server.socket_dir),
@@ -59,7 +63,7 @@ class Production:
             "state_dir": str(self.keys_dir / "state"),
             **more,
         }
-        return str(take_base(given)["backup_id"])
+        return take_base(given)
 
     def query(self, statement: str, dbname: str = "postgres") -> Any:
         """The first value that a statement gives; None when it gives no row."""

@@ -77,7 +77,7 @@ WRONG: Mapping[str, Mapping[str, list[Any]]] = {
     },
     "restore_drill": {
         "mode": ["physical"], "target": [{"time": "2026-11-21T12:00:00Z"}], "markers": [{"must_exist": ["SELECT 1"]}],
-        "database": ["shop"], "superuser": ["postgres"], "data_checksums": [True], "amcheck": [True],
+        "database": ["shop"], "superuser": ["postgres"], "data_checksums": [True], "amcheck": [True], "preload_libraries": ["citus"],
         "system": TEXT, "name": TEXT, "repositories": REPOSITORIES, "repository": ["elsewhere"], "backup_id": ["yesterday"],
         "identity_file": PATH, "passphrase_file": PATH, "verify_keys": KEYS,
         "key_repositories": ["vault", {"vault": {"type": "psix"}}, {"vault": VAULT}], "key_identity_file": ["/x", *PATH],

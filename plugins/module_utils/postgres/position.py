@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Positioned", "positioned_snapshot"]
 
 _LONGEST_PAUSE_SECONDS = 0.05
-_COMMITTING_SECONDS = 5.0
+_COMMITTING_SECONDS = 2.0
 _STANDSTILL_SECONDS = 1.0
 
 # Whoever has a transaction number holds this lock until its end is visible to everybody; a prepared transaction without a process.
