@@ -112,3 +112,10 @@ def test_a_role_that_is_not_there_is_named(manifest: Manifest) -> None:
 
 def test_moments_are_utc() -> None:
     assert strict.moment("2026-11-21T03:15:00.250000Z").isoformat() == "2026-11-21T03:15:00.250000+00:00"
+
+
+def test_a_manifest_from_before_there_were_keys_is_read_and_its_signature_still_covers_it(manifest: Manifest) -> None:
+    assert b'"keys"' not in manifest.to_bytes(), "what says nothing of keys is what it was before"
+    named = dataclasses.replace(manifest, keys={"master-key": "lk1:00"})
+    assert Manifest.from_bytes(named.to_bytes()) == named
+    assert named.signed_bytes() != manifest.signed_bytes()

@@ -43,6 +43,15 @@ _TELLING = (
 )  # fmt: skip
 """Words that no generated key would hold: eight letters in a row come up by chance once in 10^11 keys."""
 
+_PATTERNS = (
+    "it is all zero",
+    "it is one byte again and again",
+    "its bytes count up or down, as in an example",
+    "it is a short piece again and again",
+    f"it is made of fewer than {LEAST_DIFFERENT} different bytes",
+)
+"""What a value can look like, the plainest first: of several readings of one value the plainest is said."""
+
 _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 
 
@@ -61,16 +70,15 @@ def weakness(value: bytes, encoding: str = "", least_bytes: int = LEAST_BYTES) -
             return f"it is not written in {encoding}"
     else:
         readings += _guessed(value)
-    for reading in readings:
-        said = _pattern(reading)
-        if said:
-            return said
+    found = [pattern for pattern in map(_pattern, readings) if pattern]
+    if found:
+        return min(found, key=_PATTERNS.index)
     if any(_is_known(reading) for reading in readings):
         return "it is a default or an example that everybody knows"
     cut = _unended(value)
     if cut:
         return f"it begins a {cut} and does not end it: it was cut"
-    if len(readings[-1] if encoding else value.strip()) < least_bytes:
+    if len(readings[-1] if encoding else _trimmed(value)) < least_bytes:
         return f"it is shorter than {least_bytes} bytes"
     return ""
 
@@ -106,19 +114,24 @@ def _guessed(value: bytes) -> list[bytes]:
     return readings
 
 
+def _trimmed(value: bytes) -> bytes:
+    """A text without the blanks around it; of other bytes each counts."""
+    return value.strip() if value.isascii() and value.strip().decode().isprintable() else value
+
+
 def _pattern(value: bytes) -> str:
-    text = value.strip() or value
+    text = _trimmed(value)
     if not any(value) or not text.strip(b"0"):
-        return "it is all zero"
+        return _PATTERNS[0]
     if len(set(text)) == 1:
-        return "it is one byte again and again"
+        return _PATTERNS[1]
     steps = {(after - before) % 256 for before, after in zip(text, text[1:])}
     if len(text) >= _PERIOD and len(steps) == 1:
-        return "its bytes count up or down, as in an example"
+        return _PATTERNS[2]
     if len(text) >= 2 * _PERIOD and any(text == (text[:period] * len(text))[: len(text)] for period in range(2, _PERIOD + 1)):
-        return "it is a short piece again and again"
+        return _PATTERNS[3]
     if len(text) >= LEAST_BYTES and len(set(text)) < LEAST_DIFFERENT:
-        return f"it is made of fewer than {LEAST_DIFFERENT} different bytes"
+        return _PATTERNS[4]
     return ""
 
 
