@@ -73,6 +73,7 @@ class Job:
         decided = self._decide(sight, store_now, holding)
         orphans = self._old_orphans(sight, store_now or now)
         self._refuse([*self._too_many(decided), *self._many_orphans(orphans, there)])
+        self._require_listed(sight.orphans)
         self._report_kept(decided)
         if not self.check_mode:
             self._remember(memory, decided)
@@ -220,6 +221,18 @@ class Job:
             for orphan in sight.orphans
             if orphan.newest is not None and at - orphan.newest > grace and self._at.at - layout.moment_of(orphan.ref.backup_id) > grace
         ]
+
+    def _require_listed(self, orphans: list[Orphan]) -> None:
+        """Ask for the manifests of what seems to have none: a listing that ends early makes orphans of all that it leaves out."""
+        for orphan in orphans:
+            info = self.repository.stat(layout.manifest_key(orphan.ref))
+            # One that was finished since is no fault of the listing.
+            if info is not None and (info.modified is None or info.modified < self._at.at - dt.timedelta(minutes=1)):
+                raise RetentionRefused(
+                    f"backup {orphan.ref.backup_id} of {orphan.ref.kind}/{orphan.ref.name} was not listed and exists",
+                    f"repository {self.repository.name!r}",
+                    "The listing cannot be believed; look at the store.",
+                )
 
     def _many_orphans(self, orphans: list[Orphan], there: int) -> list[Doubt]:
         if len(orphans) <= max(_FEW_ORPHANS, there / 2):
