@@ -16,7 +16,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.terms
 
 __all__ = ["TYPES", "open_repository", "validate"]
 
-TYPES = ("posix", "s3", "sftp")
+TYPES = ("posix", "s3", "sftp", "rclone")
 
 
 def validate(name: str, spec: Mapping[str, Any]) -> None:
@@ -30,10 +30,14 @@ def validate(name: str, spec: Mapping[str, Any]) -> None:
         from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_options import parse_s3
 
         parse_s3(name, spec)
-    else:
+    elif kind == "sftp":
         from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp_options import parse_sftp
 
         parse_sftp(name, spec)
+    else:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.rclone_options import parse_rclone
+
+        parse_rclone(name, spec)
 
 
 def open_repository(name: str, spec: Mapping[str, Any], read_only: bool = False) -> Repository:
@@ -51,9 +55,13 @@ def open_repository(name: str, spec: Mapping[str, Any], read_only: bool = False)
         from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3 import open_s3
 
         return open_s3(name, spec, read_only)
-    from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp import open_sftp
+    if kind == "sftp":
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp import open_sftp
 
-    return open_sftp(name, spec, read_only)
+        return open_sftp(name, spec, read_only)
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.rclone import open_rclone
+
+    return open_rclone(name, spec, read_only)
 
 
 def _type_of(name: str, spec: Mapping[str, Any]) -> str:

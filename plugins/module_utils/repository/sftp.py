@@ -19,14 +19,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.keys import check_object_key, check_prefix
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.posix_paths import link_inside, split_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp_faults import Refused
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp_listing import (
-    FILE,
-    FOLDER,
-    LINK,
-    folder_of,
-    read_directories,
-    unpacked,
-)
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp_listing import read_directories
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp_options import SftpOptions, parse_sftp
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp_pool import Connections
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp_publish import sync
@@ -34,13 +27,15 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp_
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp_session import Session
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp_upload import SftpUpload
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp_wire import Attributes, Kind, Status, text
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.walk import FILE, LINK, Folder, walk
 
 __all__ = ["SftpRepository", "open_sftp"]
 
 Result = TypeVar("Result")
 
 _READ_BUFFER_BYTES = 1024 * 1024
-_FOLDERS_AT_ONCE = 16
+FOLDERS_AT_ONCE = 16
+"""Directories that are read together."""
 _STATVFS = "statvfs@openssh.com"
 
 
@@ -73,7 +68,7 @@ class SftpRepository(Repository):
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         inside, _slash, stem = check_prefix(prefix).rpartition("/")
-        return self._list_checked(tuple(inside.split("/")) if inside else (), stem)
+        return self._list(tuple(inside.split("/")) if inside else (), stem)
 
     def delete(self, key: str) -> None:
         self._refuse_when_read_only(key)
@@ -173,40 +168,16 @@ class SftpRepository(Repository):
                 session.call(Kind.REMOVE, text(path))
             self.remove_empty(session, directories)
 
-    def _list_checked(self, directories: tuple[str, ...], stem: str) -> Iterator[ObjectInfo]:
+    def _list(self, directories: tuple[str, ...], stem: str) -> Iterator[ObjectInfo]:
         if directories:
             self.ask("listing", "/".join(directories), lambda session: self.check_parent(session, directories))
-        yield from self._list(directories, stem, {})
-
-    def _list(self, directories: tuple[str, ...], stem: str, ahead: dict[tuple[str, ...], builtins.list[bytes]]) -> Iterator[ObjectInfo]:
-        """`ahead` holds what lies in directories that come later, read together with an earlier one."""
-        inside = "".join(f"{component}/" for component in directories)
-        entries = ahead.pop(directories, None)
-        if entries is None:
-            entries = self.read_folders([directories])[0]
-        folders = [(*directories, name) for name in map(folder_of, entries) if name and self._is_listed(name, stem, directories)]
-        passed = 0
-        for entry in entries:
-            name, sort, size_bytes, modified = unpacked(entry)
-            if not self._is_listed(name, stem, directories):
-                continue
+        for found, sort, size_bytes, modified in walk(self.read_folders, directories, stem, FOLDERS_AT_ONCE):
             if sort == LINK:
-                raise link_inside(self.given.place(inside + name))
+                raise link_inside(self.given.place(found))
             if sort == FILE:
-                yield _info(inside + name, size_bytes, modified)
-            elif sort == FOLDER:
-                if (*directories, name) not in ahead:
-                    some = folders[passed : passed + _FOLDERS_AT_ONCE]
-                    ahead.update(zip(some, self.read_folders(some)))
-                passed += 1
-                yield from self._list((*directories, name), "", ahead)
+                yield _info(found, size_bytes, modified)
 
-    @staticmethod
-    def _is_listed(name: str, stem: str, directories: tuple[str, ...]) -> bool:
-        # lost+found is the file system's own, and closed to everyone but root.
-        return name.startswith(stem) and (name != "lost+found" or bool(directories))
-
-    def read_folders(self, folders: Sequence[tuple[str, ...]], hidden: str = "") -> builtins.list[builtins.list[bytes]]:
+    def read_folders(self, folders: Sequence[Folder], hidden: str = "") -> builtins.list[builtins.list[bytes]]:
         """What lies in each of these directories, as `read_directories` gives it."""
         paths = [self.given.path_of(*folder) for folder in folders]
         return self.ask("listing", "/".join(folders[0]), lambda session: read_directories(session, paths, hidden))

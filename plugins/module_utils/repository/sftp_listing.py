@@ -1,41 +1,21 @@
 # SPDX-FileCopyrightText: The lifeboat.postgres contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading many directories of an SFTP server in few round trips: their requests travel together.
-
-An entry is kept as one text of bytes that sorts as the keys do, so that a directory of a million names takes some 150 MB.
-"""
+"""Reading many directories of an SFTP server in few round trips: their requests travel together."""
 
 from __future__ import annotations
 
 import stat
-import struct
 from collections.abc import Sequence
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.keys import is_foreign
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp_faults import Refused
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp_session import Session
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp_wire import Fields, Kind, Status, text
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.walk import FILE, FOLDER, LINK, OTHER, packed
 
-__all__ = ["FILE", "FOLDER", "LINK", "folder_of", "read_directories", "unpacked"]
+__all__ = ["read_directories"]
 
-FILE, FOLDER, LINK, OTHER = 0, 1, 2, 3
-
-_FACTS = struct.Struct(">BQI")
 _FIRST_READS, _MOST_READS = 2, 16
 """Requests for names that travel at once per directory; one brings a hundred names from OpenSSH."""
-
-
-def folder_of(entry: bytes) -> str:
-    """The name of an entry that is a directory, "" for any other."""
-    end = len(entry) - _FACTS.size - 2
-    return entry[:end].decode() if entry[end : end + 1] == b"/" else ""
-
-
-def unpacked(entry: bytes) -> tuple[str, int, int, int]:
-    """Name, sort, size in bytes and second of change of one entry of `read_directories`."""
-    name = entry[: -_FACTS.size - 1].removesuffix(b"/").decode()
-    sort, size_bytes, modified = _FACTS.unpack_from(entry, len(entry) - _FACTS.size)
-    return name, sort, size_bytes, modified
 
 
 def read_directories(session: Session, paths: Sequence[bytes], hidden: str = "") -> list[list[bytes]]:
@@ -81,11 +61,9 @@ def _read_names(fields: Fields, into: list[bytes], hidden: str) -> None:
             name = raw.decode()
         except UnicodeDecodeError:
             continue
-        if "/" in name or (is_foreign(name) and not (hidden and name.startswith(hidden))):
-            continue
-        sort = _sort(facts.permissions, line)
-        slash = b"/" if sort == FOLDER else b""
-        into.append(raw + slash + b"\0" + _FACTS.pack(sort, facts.size_bytes or 0, facts.modified or 0))
+        entry = packed(name, _sort(facts.permissions, line), facts.size_bytes or 0, facts.modified or 0, hidden)
+        if entry is not None:
+            into.append(entry)
 
 
 def _sort(permissions: int | None, line: bytes) -> int:

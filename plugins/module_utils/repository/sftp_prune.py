@@ -15,7 +15,6 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.posix_paths import FILE_MODE
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.posix_upload import TEMPORARY_PREFIX
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp_faults import Refused
-from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp_listing import FILE, FOLDER, unpacked
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp_wire import (
     CREATE,
     EXCLUSIVE,
@@ -25,6 +24,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp_
     attributes,
     text,
 )
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.walk import Folder, hidden_files
 
 if TYPE_CHECKING:
     from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp import SftpRepository
@@ -34,19 +34,11 @@ __all__ = ["clock", "discard", "leftovers"]
 _FOLDERS_AT_ONCE = 16
 
 
-def leftovers(repository: SftpRepository, directories: tuple[str, ...]) -> Iterator[Leftover]:
+def leftovers(repository: SftpRepository, directories: Folder) -> Iterator[Leftover]:
     """The hidden files of uploads that were never published, in this directory and below it."""
-    waiting = [directories]
-    while waiting:
-        some, waiting = waiting[:_FOLDERS_AT_ONCE], waiting[_FOLDERS_AT_ONCE:]
-        for folder, entries in zip(some, repository.read_folders(some, TEMPORARY_PREFIX)):
-            inside = "".join(f"{component}/" for component in folder)
-            for entry in entries:
-                name, sort, _size, modified = unpacked(entry)
-                if sort == FILE and name.startswith(TEMPORARY_PREFIX):
-                    yield Leftover(inside + name, dt.datetime.fromtimestamp(modified, dt.timezone.utc))
-                elif sort == FOLDER and not name.startswith(".") and (name != "lost+found" or folder):
-                    waiting.append((*folder, name))
+    found = hidden_files(lambda some: repository.read_folders(some, TEMPORARY_PREFIX), directories, TEMPORARY_PREFIX, _FOLDERS_AT_ONCE)
+    for key, _sort, _size, modified in found:
+        yield Leftover(key, dt.datetime.fromtimestamp(modified, dt.timezone.utc))
 
 
 def discard(repository: SftpRepository, leftover: Leftover) -> None:

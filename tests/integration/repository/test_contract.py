@@ -7,7 +7,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -26,8 +26,9 @@ KEY = "shop/database/shop/20261121T031500Z-1a2b3c4d/database.dump.zst.age"
 
 
 @pytest.fixture
-def repository(spec: Mapping[str, Any]) -> Repository:
-    return open_repository("offsite", spec)
+def repository(spec: Mapping[str, Any]) -> Iterator[Repository]:
+    with open_repository("offsite", spec) as found:
+        yield found
 
 
 def keys(repository: Repository, prefix: str = "") -> list[str]:
@@ -150,14 +151,15 @@ def test_refuses_hostile_keys(repository: Repository, key: str) -> None:
 
 
 def test_opened_read_only_it_writes_nothing(spec: Mapping[str, Any]) -> None:
-    open_repository("offsite", spec).put(KEY, b"whole")
-    reader = open_repository("offsite", spec, read_only=True)
-    with pytest.raises(AccessDenied, match="read-only"):
-        reader.start_upload("other")
-    with pytest.raises(AccessDenied, match="read-only"):
-        reader.delete(KEY)
-    assert reader.read(KEY) == b"whole"
-    assert keys(reader) == [KEY]
+    with open_repository("offsite", spec) as writer:
+        writer.put(KEY, b"whole")
+    with open_repository("offsite", spec, read_only=True) as reader:
+        with pytest.raises(AccessDenied, match="read-only"):
+            reader.start_upload("other")
+        with pytest.raises(AccessDenied, match="read-only"):
+            reader.delete(KEY)
+        assert reader.read(KEY) == b"whole"
+        assert keys(reader) == [KEY]
 
 
 def test_trying_to_write_leaves_nothing_behind(repository: Repository) -> None:

@@ -19,7 +19,7 @@ POSIX = {"type": "posix", "path": "/var/backups/lifeboat"}
     [
         ({}, "type is required"),
         ({"type": "ftp"}, "Did you mean 'sftp'"),
-        ({"type": "tape-in-the-attic"}, "Known are: posix, s3, sftp"),
+        ({"type": "tape-in-the-attic"}, "Known are: posix, s3, sftp, rclone"),
         ({"type": "posx"}, "Did you mean 'posix'"),
         ("/var/backups", "expected a mapping"),
         ({"type": "posix"}, "path is required"),
@@ -103,7 +103,7 @@ def test_takes_what_is_right_and_touches_nothing(spec: dict[str, Any]) -> None:
 
 
 def test_knows_its_types() -> None:
-    assert TYPES == ("posix", "s3", "sftp")
+    assert TYPES == ("posix", "s3", "sftp", "rclone")
 
 
 def test_describes_the_place_with_its_prefix() -> None:
