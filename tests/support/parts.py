@@ -109,7 +109,7 @@ def _compose(_name: str) -> str:
 
 def _succeeds(command: list[str]) -> bool:
     try:
-        return subprocess.run(command, capture_output=True, cwd="/", timeout=20).returncode == 0
+        return subprocess.run(command, capture_output=True, cwd="/", timeout=120).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.run import run
 from support.clusters import Server
+from support.gates import KEYS, gate_for_workers, worker_waits
 from support.leaks import children, eventually
 from support.logical import manifests_in, new_identity, options, posix
 
@@ -48,25 +50,31 @@ def test_nothing_of_a_killed_staging_outlives_the_next_run(postgres18: Server, t
             postgres18.execute(f"CREATE TABLE {table} AS SELECT n FROM generate_series(1, 500000) n", name)
         identity = new_identity(tmp_path / "identity")
         given = options(postgres18, name, places, identity, tmp_path / "locks", format="directory", staging_dir=str(stage))
-        process = started(given)
-        eventually(lambda: any(stage.glob("stage-*/dump/*.dat")), "the dump is being staged")
-        programs = children(process.pid)
-        for pid in programs:
-            os.kill(pid, signal.SIGSTOP)  # a dump that would go on for hours
-        process.send_signal(number)
-        if number == signal.SIGTERM:
+        with gate_for_workers(postgres18, name, "a", through=1):
+            process = started(given)
+            worker_waits(postgres18, name)
+            eventually(lambda: any(stage.glob("stage-*/dump/*.dat")), "the dump is being staged")
+            programs = children(process.pid)
+            for pid in programs:
+                os.kill(pid, signal.SIGSTOP)  # a dump that would go on for hours
+            process.send_signal(number)
             process.wait(120)
+        if number == signal.SIGTERM:
             assert os.listdir(stage) == [".lock"]
             return
-        process.wait(120)
         assert any(stage.glob("stage-*/dump/*.dat"))
         with postgres18.connect(name) as connection:
-            held = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE locktype = 'advisory' AND datname = %s"
-            eventually(lambda: connection.execute(held, (name,)).fetchone() == (0,), "the server has noticed that the run is gone")
+            held = (
+                "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+                " WHERE locktype = 'advisory' AND datname = %s AND objid <> ALL (%s)"
+            )
+            gone = (name, list(KEYS))
+            eventually(lambda: connection.execute(held, gone).fetchone() == (0,), "the server has noticed that the run is gone")
         run(given)
         assert os.listdir(stage) == [".lock"]
         for pid in programs:
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # what ended with the run
+                os.kill(pid, signal.SIGCONT)
         eventually(lambda: not any(Path(f"/proc/{pid}/fd/0").exists() for pid in programs), "its pg_dump has ended")
         assert os.listdir(stage) == [".lock"]
         with postgres18.connect(name) as connection:

@@ -19,7 +19,7 @@ import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ArchiveError, LifeboatError, RepositoryError, WalConflict
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
-from ansible_collections.lifeboat.postgres.plugins.module_utils.wal import sealed
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal import push, sealed
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.archive import StoredWal, WalArchive
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.catch_up import catch_up
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.fetch import fetch_file
@@ -206,6 +206,11 @@ def test_a_conflict_in_one_repository_is_told_before_the_fault_of_another(
 
 class TestOptional:
     """A repository that nobody waits for is noted, and caught up from the others."""
+
+    @pytest.fixture(autouse=True)
+    def _busy_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nobody waits for one that is down; one that is only slow gets here what time it needs."""
+        monkeypatch.setattr(push, "OPTIONAL_GRACE_SECONDS", 60.0)
 
     @pytest.fixture
     def attic(self, tmp_path: Path) -> dict[str, Any]:
