@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,11 @@ class Play:
         return json.loads(found.group(1)) if found else {}
 
 
-def play(playbook: str, inventory: Mapping[str, Any], home: Path, *arguments: str) -> Play:
-    """Run `lifeboat.postgres.<playbook>` with this inventory; nothing of the person's own configuration takes part."""
+def play(playbook: str, inventory: Mapping[str, Any], home: Path, *arguments: str, prefix: Sequence[str] = ()) -> Play:
+    """Run `lifeboat.postgres.<playbook>`, or a playbook's file, with this inventory.
+
+    Nothing of the person's own configuration takes part. `prefix` is put before the command, as to run it as somebody else.
+    """
     file, configuration = home / "inventory.json", home / "ansible.cfg"
     file.write_text(json.dumps(inventory), encoding="utf-8")
     configuration.touch()
@@ -51,6 +54,7 @@ def play(playbook: str, inventory: Mapping[str, Any], home: Path, *arguments: st
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_SHOW_CUSTOM_STATS": "1",
     }
-    argv = [sys.executable, "-m", "ansible", "playbook", f"lifeboat.postgres.{playbook}", "-i", str(file), *arguments]
+    named = playbook if playbook.startswith("/") else f"lifeboat.postgres.{playbook}"
+    argv = [*prefix, sys.executable, "-m", "ansible", "playbook", named, "-i", str(file), *arguments]
     done = subprocess.run(argv, capture_output=True, text=True, env=environment, cwd="/", timeout=900)
     return Play(done.stdout + done.stderr, done.returncode)

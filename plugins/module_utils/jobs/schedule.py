@@ -38,7 +38,10 @@ _HINT = (
 
 @dataclass(frozen=True)
 class Schedule:
-    """The times of one line of a crontab. `days_given` and `weekdays_given`: where both are, either of them is enough (crontab(5))."""
+    """The times of one line of a crontab.
+
+    `days_given` and `weekdays_given`: where both are, either of them is enough (crontab(5)). One that is not was a star, with a step.
+    """
 
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
@@ -47,27 +50,28 @@ class Schedule:
     weekdays: tuple[int, ...]
     days_given: bool = False
     weekdays_given: bool = False
+    days_step: int = 1
+    weekdays_step: int = 1
 
     @property
     def cron(self) -> str:
         """The five fields, in numbers."""
-        values = (self.minutes, self.hours, self.days, self.months, self.weekdays)
-        given = (False, False, self.days_given, False, self.weekdays_given)
+        minutes, hours, months = _compact(self.minutes, 0, 59), _compact(self.hours, 0, 23), _compact(self.months, 1, 12)
+        days = _compact(self.days) if self.days_given else _starred(self.days_step)
         # The second "day of the week" that is a Sunday, 7, is never written.
-        ranges = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
-        return " ".join(_compact(value, low, high, keep) for value, (low, high), keep in zip(values, ranges, given))
+        weekdays = _compact(self.weekdays) if self.weekdays_given else _starred(self.weekdays_step)
+        return f"{minutes} {hours} {days} {months} {weekdays}"
 
     @property
     def calendars(self) -> tuple[str, ...]:
         """The same for OnCalendar= of systemd.timer(5), in UTC. Two where either a day or a weekday is enough."""
         clock = f"{_listed(self.hours, 24)}:{_listed(self.minutes, 60)}:00 UTC"
         months = _listed(self.months, 12)
-        weekdays = ",".join(_WEEKDAYS[day][:3].capitalize() for day in self.weekdays)
-        by_day = f"*-{months}-{_listed(self.days, 31)} {clock}"
-        by_weekday = f"{weekdays} *-{months}-* {clock}"
+        weekdays = "" if len(self.weekdays) == 7 else ",".join(_WEEKDAYS[day][:3].capitalize() for day in self.weekdays) + " "
+        days = _listed(self.days, 31)
         if self.days_given and self.weekdays_given:
-            return by_day, by_weekday
-        return (by_weekday,) if self.weekdays_given else (by_day,)
+            return f"*-{months}-{days} {clock}", f"{weekdays}*-{months}-* {clock}"
+        return (f"{weekdays}*-{months}-{days} {clock}",)
 
     def after(self, moment: dt.datetime) -> dt.datetime:
         """The first time after `moment`, on the same clock; raises `ValueError` where there is none."""
@@ -130,13 +134,23 @@ def parse_cron(text: str, where: str) -> Schedule:
     weekdays = tuple(sorted({day % 7 for day in values[4]}))
     # As Debian's cron and cronie do: a field that begins with a star narrows, but never widens.
     days_given, weekdays_given = not fields[2].startswith("*"), not fields[4].startswith("*")
+    steps = [_step(fields[number], where) for number in (2, 4)]
     minutes, hours, days, months = (tuple(value) for value in values[:4])
-    schedule = Schedule(minutes, hours, days, months, weekdays, days_given, weekdays_given)
+    schedule = Schedule(minutes, hours, days, months, weekdays, days_given, weekdays_given, *steps)
     try:
         schedule.after(dt.datetime(2001, 1, 1))
     except ValueError:
         raise ConfigurationError(f"{text!r} never comes: no month of it has such a day", where, "Name a day that there is.") from None
     return schedule
+
+
+def _step(field: str, where: str) -> int:
+    """The step of a star; 1 for what is none."""
+    if not field.startswith("*"):
+        return 1
+    if not re.fullmatch(r"\*(/[0-9]+)?", field):
+        raise ConfigurationError(f"{field!r} begins with a star, and is more than a step", where, "Take a star alone, or numbers.")
+    return int(field[2:] or 1)
 
 
 def _field(field: str, name: str, low: int, high: int, where: str) -> list[int]:
@@ -225,9 +239,13 @@ def _staggered(seed: str, part: str, below: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{part}\0{seed}".encode()).digest()[:8], "big") % below
 
 
-def _compact(values: Sequence[int], low: int, high: int, keep: bool) -> str:
-    """As `*`, or as numbers and ranges. With `keep` a field that names everything says so, since it was given."""
-    if len(values) == high - low + 1 and not keep:
+def _starred(step: int) -> str:
+    return "*" if step == 1 else f"*/{step}"
+
+
+def _compact(values: Sequence[int], low: int = 0, high: int = -1) -> str:
+    """As numbers and ranges; as `*` where it is everything from `low` to `high`."""
+    if len(values) == high - low + 1:
         return "*"
     parts: list[list[int]] = []
     for value in values:
