@@ -27,7 +27,7 @@ INTERPRETERS = ("/opt/lifeboat/venv/bin/python", "/usr/bin/python3", "/usr/local
 _LIBPQ_INCLUDED = ("psycopg_binary", "psycopg_c")
 """With one of them psycopg need not look for libpq, which may be absent though psycopg is there."""
 
-_PLACES = ("repositories", "key_repositories", "repository", "report_repository", "source", "target")
+_PLACES = ("repositories", "key_repositories", "data_repositories", "repository", "report_repository", "source", "target")
 """Options that hold repositories."""
 
 _SECRET_NAME = re.compile(r"secret|password|passphrase|token|access_?key", re.IGNORECASE)

@@ -19,6 +19,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.copies.run impor
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.run import run as drill
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.keys.run import run as escrow
+from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.run import run as prune
 
 PLUGINS = "ansible_collections.lifeboat.postgres.plugins"
 NOWHERE = {"type": "posix", "path": "/nonexistent/lifeboat"}
@@ -43,6 +44,10 @@ RUN: Mapping[str, tuple[Callable[[Mapping[str, Any]], Any], dict[str, Any]]] = {
         },
     ),
     "backup_copy": (copy, {"system": "shop", "repositories": {"here": NOWHERE, "there": {**NOWHERE, "copy_from": "here"}}}),
+    "backup_prune": (
+        prune,
+        {"system": "shop", "repositories": {"here": {**NOWHERE, "retention": {"daily": 7}}}, "state_dir": "", "cache_dir": ""},
+    ),
     "backup_info": (list_backups, {"system": "shop", "repositories": {"here": NOWHERE}}),
 }  # fmt: skip
 
@@ -99,6 +104,16 @@ WRONG: Mapping[str, Mapping[str, list[Any]]] = {
         "targets": [["elsewhere"]], "source": [NOWHERE], "target": [NOWHERE], "verify_keys": KEYS, "parallel": ["many", 0, 17],
         "stall_timeout": DURATION, "lock_dir": PATH,
     },
+    "backup_prune": {
+        "system": TEXT, "kind": ["databse"], "name": ["shop"],
+        "repositories": [*REPOSITORIES, {"here": {**NOWHERE, "retention": {"dayly": 7}}}, {"here": NOWHERE}],
+        "targets": [["elsewhere"]], "retention": [{"daily": -1}, {"daily": 0}, {"max_age": "soon"}, {"dayly": 1}, 7],
+        "objective": ["basline", {"tier": "best"}, {"rpo": "soon"}],
+        "overrides": [["shop"], [{"retention": {"daily": 1}}], [{"name": "shop", "retention": {"daily": "many"}}]],
+        "data_repositories": ["here", {"data": {"type": "psix"}}], "report_repository": ["reports", {"type": "psix"}], "verify_keys": KEYS,
+        "verify": ["sizes"], "max_remove": ["half", "101%", "-1", [1]], "accept": [["everything"], ["clock"]], "orphan_age": ["soon", "1s"],
+        "wal": ["perhaps"], "state_dir": TEXT, "cache_dir": TEXT, "stall_timeout": DURATION, "lock_dir": PATH,
+    },
     "backup_info": {
         "system": TEXT, "kind": ["databse"], "name": ["shop"], "repositories": REPOSITORIES, "query": ["[?good"], "verify": ["deep"],
         "verify_newest": ["many", -1], "verify_keys": KEYS, "report_repository": ["reports", {"type": "psix"}], "cache_dir": PATH,
@@ -136,7 +151,8 @@ def test_a_wrong_value_is_one_sentence_that_names_the_option(module: str, option
 
 NAMED_OTHERWISE = {
     "key_repositories": ("repository 'vault'",),
-    "repositories": ("repository 'here'", "no repository has copy_from"),
+    "repositories": ("repository 'here'", "no repository has copy_from", "no repository has retention"),
+    "data_repositories": ("repository 'data'",),
     "report_repository": ("repository 'report",),
     "verify_keys": ("public keys",),
     "signing_key": ("signing key",),

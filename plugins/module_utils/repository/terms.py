@@ -133,7 +133,7 @@ def retention_of(given: Mapping[str, Any], where: str) -> dict[str, int]:
     found = options.mapping(given, "retention", where, {})
     inside = f"{where}, retention"
     options.unknown_keys(found, RETENTION_WORDS, inside)
-    counts = [word for word in RETENTION_WORDS if word in found and word != "max_age"]
+    counts = [word for word in RETENTION_WORDS if found.get(word) is not None and word != "max_age"]
     kept: dict[str, int] = {word: options.integer(found, word, inside, 0, minimum=0, maximum=100_000) for word in counts}
     if kept and not any(kept.values()):
         raise ConfigurationError("retention keeps nothing", where, "Give one of its words a number above 0, or leave it out.")

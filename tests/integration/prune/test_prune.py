@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
+from ansible_collections.lifeboat.postgres.plugins.module_utils.cli import main
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
     IntegrityError,
     LifeboatError,
@@ -25,6 +26,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import n
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import sign
 from support.backups import check_complete
 from support.keys import ssh_pair
+from support.modules import run_module
 from support.prunes import DAY, directory, exists, fill, fill_bases, ids, put_wal
 from support.shelf import Shelf
 
@@ -249,3 +251,35 @@ def test_keys_stay_while_a_kept_backup_may_need_them(tmp_path: Path, shelf: Shel
     result = prune(shelf, {"daily": 5}, verify="digests")
     assert {entry["backup_id"] for entry in result["kept"] if entry["repository"] == "vault"} == {old.backup_id, new.backup_id}
     vault.close()
+
+
+def test_the_module_predicts_says_why_in_its_diff_and_then_does_it(shelf: Shelf, tmp_path: Path) -> None:
+    made = fill(shelf, 5)
+    given = {
+        "system": "shop", "repositories": shelf.specs, "objective": {"retention": {"daily": 3}},
+        "state_dir": str(tmp_path / "state"), "cache_dir": str(tmp_path / "cache"), "lock_dir": str(tmp_path / "locks"),
+    }  # fmt: skip
+    predicted = run_module("backup_prune", given, tmp_path, check=True)
+    assert predicted["changed"]
+    assert all(exists(shelf, manifest) for manifest in made)
+    done = run_module("backup_prune", given, tmp_path)
+    assert done["removed"] == predicted["removed"]
+    assert [exists(shelf, manifest) for manifest in made] == [True, True, True, False, False]
+    again = run_module("backup_prune", given, tmp_path)
+    assert not again["failed"]
+    assert not again["changed"]
+
+
+def test_the_command_lists_what_would_go_and_why(shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = fill(shelf, 5)
+    here = {**shelf.specs["here"], "retention": {"daily": 3}}
+    file = tmp_path / "prune.json"
+    file.write_text(json.dumps({"system": "shop", "repositories": {"here": here}, "state_dir": "", "cache_dir": ""}))
+    assert main(["prune", "--dry-run", "-c", str(file)]) == 0
+    said = capsys.readouterr().out
+    assert "here keeps daily 3" in said
+    assert f"database/shop {made[4].backup_id}: beyond daily 3" in said
+    assert "3 backups stay" in said
+    assert all(exists(shelf, manifest) for manifest in made)
+    assert main(["prune", "-c", str(file), "--json"]) == 0
+    assert ids(json.loads(capsys.readouterr().out)["removed"]) == [made[3].backup_id, made[4].backup_id]

@@ -41,6 +41,7 @@ def moment(text: str) -> dt.datetime:
         ({"retention": {"monthly": -1}}, "monthly is -1, the least is 0"),
         ({"retention": {"monthly": "many"}}, "monthly: expected a whole number"),
         ({"retention": {"monthly": 0}}, "retention keeps nothing"),
+        ({"retention": {"max_age": "1h"}}, "max_age is 3600 seconds, the least is 86400"),
         ({"retention": "monthly"}, "retention: expected a mapping"),
         ({"retenton": {}}, "Did you mean 'retention'"),
     ],
@@ -56,9 +57,10 @@ def test_names_the_mistake(place: dict[str, Any], terms: dict[str, Any], said: s
 
 @pytest.mark.parametrize("place", [POSIX, S3])
 def test_takes_what_is_right(place: dict[str, Any]) -> None:
-    spec = {**place, "copy_from": "offsite", "cadence": "every  14d", "retention": {"monthly": "12", "keep": 3}}
+    spec = {**place, "copy_from": "offsite", "cadence": "every  14d", "retention": {"monthly": "12", "keep": 3, "max_age": "400d"}}
     validate("abroad", spec)
-    assert terms_of("abroad", spec) == Terms("offsite", Cadence("every 14d", 14 * 86400), {"monthly": 12, "keep": 3})
+    retention = {"monthly": 12, "keep": 3, "max_age": 400 * 86400}
+    assert terms_of("abroad", spec) == Terms("offsite", Cadence("every 14d", 14 * 86400), retention)
     assert terms_of("here", place) == Terms()
 
 
