@@ -120,7 +120,7 @@ Made on @MADE@.</p>
 <pre>@LINES@</pre>
 <h2>To use it</h2>
 <ol><li>Read the code with a device that has no network, or type the text, <b>without the blanks</b>, each identity as one line.</li>
-<li>Save it with <code>umask 077</code> as <code>identity.txt</code>; 
+<li>Save it with <code>umask 077</code> as <code>identity.txt</code>;
 <code>age-keygen -y identity.txt</code> prints the public half: compare.</li>
 <li><code>sh restore.sh --identity identity.txt</code> in the folder of a backup, or <code>age -d -i identity.txt FILE</code>.</li></ol>
 <p>Label, place and names of those who may open the safe: ______________________________________________</p>

@@ -23,6 +23,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.keys.job import 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.keys.sources import KeyFile, KeySource, Material
 from ansible_collections.lifeboat.postgres.plugins.module_utils.keys.state import (
     fingerprints_file,
+    make_way,
     read_fingerprints,
     salt_file,
     write_fingerprints,
@@ -52,8 +53,8 @@ def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[
     with contextlib.ExitStack() as stack:
         if not check_mode:
             stack.enter_context(host_lock(job.system, KIND, KIND, job.lock_dir))
+            make_way(folder)
             private_directory(folder, "state", "state_dir")
-            folder.chmod(0o755)  # the fingerprints are for the backups, which run as another user; the salt is not
         escrow = _Escrow(job, check_mode, progress)
         escrow.read()
         vaults = [stack.enter_context(open_repository(name, spec, read_only=check_mode)) for name, spec in job.vaults.items()]

@@ -19,7 +19,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Co
 from ansible_collections.lifeboat.postgres.plugins.module_utils.keys.fingerprint import check_text
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import encode_name
 
-__all__ = ["FILE", "default_state_dir", "fingerprints_file", "read_fingerprints", "salt_file", "write_fingerprints"]
+__all__ = ["FILE", "default_state_dir", "fingerprints_file", "make_way", "read_fingerprints", "salt_file", "write_fingerprints"]
 
 FILE = "fingerprints.json"
 SCHEMA = 1
@@ -41,6 +41,20 @@ def fingerprints_file(system: str, state_dir: Path | None = None) -> Path:
 
 def salt_file(system: str, state_dir: Path | None = None) -> Path:
     return (state_dir or default_state_dir()) / encode_name(system) / "salt"
+
+
+def make_way(folder: Path) -> None:
+    """Make the directory and those above it, so that every user can get to the fingerprints; the salt keeps its own mode.
+
+    Raises `ConfigurationError`.
+    """
+    missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    try:
+        for path in reversed(missing):
+            path.mkdir(mode=0o755)
+            path.chmod(0o755)  # whatever the umask is
+    except OSError as error:
+        raise ConfigurationError(f"the state directory cannot be made: {error.strerror}", str(folder), "Set state_dir.") from None
 
 
 def read_fingerprints(path: Path, system: str) -> dict[str, str]:
