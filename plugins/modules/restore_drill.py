@@ -174,15 +174,11 @@ options:
     default: []
   objective:
     description:
-      - What was promised, judged by what is measured.
-    type: dict
-    suboptions:
-      rpo:
-        description: How far the restored state may lie behind the failure, for example V(24h).
-        type: str
-      rto:
-        description: How long it may take from an empty target to the last green check, for example V(2h).
-        type: str
+      - What was promised, judged by what is measured. One word, V(baseline), V(standard) or V(strict), or a mapping with C(tier) and
+        what is different, or with C(rpo) (how far the restored state may lie behind the failure, for example V(24h)) and C(rto) (how
+        long it may take from an empty target to the last green check, for example V(2h)) alone.
+      - The RPO of a tier with WAL is judged by a recovery of the latest state, not by a dump.
+    type: raw
   check_groups:
     description:
       - Ask only those of O(checks) that are of one of these groups, and those of no group. All by default. A group that no
@@ -507,7 +503,7 @@ def main() -> None:
             "key_identity_file": {"type": "path", "no_log": False},
             "passphrase_file": {"type": "path", "no_log": False},
             "verify_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
-            "objective": {"type": "dict", "options": {"rpo": {"type": "str"}, "rto": {"type": "str"}}},
+            "objective": {"type": "raw"},
             "check_groups": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "str", "default": "24h"},
             "enforce_objective": {"type": "bool", "default": True},

@@ -20,7 +20,7 @@ ROLES = sorted(path.name for path in (CHECKOUT / "roles").iterdir())
 MODULES = "ansible_collections.lifeboat.postgres.plugins.modules"
 FRAGMENTS = "ansible_collections.lifeboat.postgres.plugins.doc_fragments"
 
-TYPES: Mapping[str, type] = {"str": str, "path": str, "int": int, "bool": bool, "list": list, "dict": dict}
+TYPES: Mapping[str, type] = {"str": str, "path": str, "int": int, "bool": bool, "list": list, "dict": dict, "raw": object}
 
 
 def read(role: str, file: str) -> Any:

@@ -56,8 +56,9 @@ class PitrTerms:
             superuser=options.text(given, "superuser", where, cls.superuser),
             preload_libraries=_libraries(given, where),
         )
-        objective = options.mapping(given, "objective", where, {})
-        if not (terms.target.latest or terms.target.immediate) and objective.get("rpo") is not None:
+        objective = given.get("objective")
+        named = isinstance(objective, Mapping) and objective.get("rpo") is not None
+        if named and not (terms.target.latest or terms.target.immediate):
             raise ConfigurationError(
                 "objective.rpo with a target of your own choice says nothing: how much would be lost is measured with the latest state",
                 where,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils import layout, options
+from ansible_collections.lifeboat.postgres.plugins.module_utils import layout, objective, options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks import factory as check_factory
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.moment import RecoveryTarget, parse_moment
@@ -83,8 +83,8 @@ class DrillPlan:
         mode = options.choice(given, "mode", _WHERE, MODES, LOGICAL)
         if mode == LOGICAL:
             PitrTerms.refuse(given, _WHERE)
-        objective = options.mapping(given, "objective", _WHERE, {})
-        options.unknown_keys(objective, ("rpo", "rto"), f"{_WHERE}.objective")
+        promised = objective.resolve(given.get("objective"), f"{_WHERE}.objective")
+        pitr = PitrTerms.from_options(given, _WHERE) if mode == PITR else PitrTerms()
         report_repository = options.mapping(given, "report_repository", _WHERE, None)
         if report_repository is not None:
             validate("report", report_repository)
@@ -108,8 +108,8 @@ class DrillPlan:
             checks=chosen,
             check_groups=check_groups,
             checks_left_out=len(checks) - len(chosen),
-            rpo_seconds=options.duration_seconds(objective, "rpo", f"{_WHERE}.objective", None),
-            rto_seconds=options.duration_seconds(objective, "rto", f"{_WHERE}.objective", None),
+            rpo_seconds=_rpo(given, promised, mode, pitr),
+            rto_seconds=promised.rto_seconds,
             enforce_objective=options.boolean(given, "enforce_objective", _WHERE, True),
             failure_at=_moment(given, "failure_at"),
             work_dir=work_dir_of(given),
@@ -122,7 +122,7 @@ class DrillPlan:
             globals=_globals(given),
             waive=_waivers(given),
             mode=mode,
-            pitr=PitrTerms.from_options(given, _WHERE) if mode == PITR else PitrTerms(),
+            pitr=pitr,
         )
 
     @property
@@ -185,6 +185,17 @@ def _keys(given: Mapping[str, Any], repositories: Mapping[str, Mapping[str, Any]
             validate(name, spec)
         require_apart(vaults, repositories)
     return {"key_repositories": dict(vaults), "key_identity_file": identity_file}
+
+
+def _rpo(given: Mapping[str, Any], promised: objective.Objective, mode: str, pitr: PitrTerms) -> float | None:
+    """The RPO that this drill can judge: one that is named, always; that of a tier, where this kind of backup is what keeps it.
+
+    A dump keeps no promise that the log was made for, and a target of one's own choice says nothing of what would be lost.
+    """
+    given_objective = given.get("objective")
+    named = isinstance(given_objective, Mapping) and given_objective.get("rpo") is not None
+    kept_by_others = promised.wal if mode == LOGICAL else not pitr.target.latest
+    return None if kept_by_others and not named else promised.rpo_seconds
 
 
 def _globals(given: Mapping[str, Any]) -> str:
