@@ -115,7 +115,7 @@ class Store:
         """Set the bucket's policy: user name to actions, on the bucket and everything in it as each action wants it."""
         statements = []
         for user, actions in rules.items():
-            on_bucket = [action for action in actions if action in ("s3:ListBucket", "s3:ListBucketMultipartUploads")]
+            on_bucket = [action for action in actions if "Bucket" in action or action == "s3:GetLifecycleConfiguration"]
             on_objects = [action for action in actions if action not in on_bucket]
             for chosen, resource in ((on_bucket, f"arn:aws:s3:::{bucket}"), (on_objects, f"arn:aws:s3:::{bucket}/*")):
                 if chosen:

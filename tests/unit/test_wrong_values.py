@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.lifeboat.postgres.plugins.module_utils.audit.run import run as audit
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.run import run as back_up
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup_list import list_backups
 from ansible_collections.lifeboat.postgres.plugins.module_utils.copies.run import run as copy
@@ -49,6 +50,7 @@ RUN: Mapping[str, tuple[Callable[[Mapping[str, Any]], Any], dict[str, Any]]] = {
         {"system": "shop", "repositories": {"here": {**NOWHERE, "retention": {"daily": 7}}}, "state_dir": "", "cache_dir": ""},
     ),
     "backup_info": (list_backups, {"system": "shop", "repositories": {"here": NOWHERE}}),
+    "backup_audit": (audit, {"system": "shop", "repositories": {"here": NOWHERE}}),
 }  # fmt: skip
 
 REPOSITORIES: list[Any] = ["here", {}, {"here": {"type": "psix"}}, {"here": {**NOWHERE, "pth": "x"}}, {"here": {"type": "posix"}}]
@@ -117,6 +119,12 @@ WRONG: Mapping[str, Mapping[str, list[Any]]] = {
     "backup_info": {
         "system": TEXT, "kind": ["databse"], "name": ["shop"], "repositories": REPOSITORIES, "query": ["[?good"], "verify": ["deep"],
         "verify_newest": ["many", -1], "verify_keys": KEYS, "report_repository": ["reports", {"type": "psix"}], "cache_dir": PATH,
+    },
+    "backup_audit": {
+        "system": TEXT, "repositories": REPOSITORIES, "key_repositories": ["vault", {"vault": {"type": "psix"}}],
+        "encryption": ["age", {"methd": "age"}, {"method": "aes"}, {"recipients": ["age1x"]}],
+        "objective": ["basline", {"tier": "best"}, {"rpo": "soon"}], "data_directory": ["here", *PATH], "purpose": ["wite"],
+        "try_credentials": ["perhaps"], "report_repository": ["reports", {"type": "psix"}], "retention_schedule": ["soon", "0s"],
     },
 }  # fmt: skip
 

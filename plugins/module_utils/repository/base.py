@@ -14,7 +14,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.harm import Harm, Rules
 
 __all__ = ["Capabilities", "Erased", "Leftover", "ObjectInfo", "Repository", "StoredVersion", "Upload"]
 
@@ -205,6 +208,26 @@ class Repository(ABC):
         Looked at, not tried. Raises `RepositoryError`.
         """
         return "a directory keeps neither versions nor locks"
+
+    def try_harm(self, probe_prefix: str) -> tuple[Harm, ...]:
+        """What this credential can do to what rests here, tried on a canary below `probe_prefix` (law 5).
+
+        Raises `RepositoryError` when it cannot be tried.
+        """
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.harm import on_canary
+
+        return on_canary(self, probe_prefix)
+
+    def overwrite(self, key: str, data: bytes) -> None:
+        """Replace an object as somebody would who means harm, whatever our own way of writing refuses. For canaries only.
+
+        Raises `NotImplementedError` where that is not tried, `AccessDenied`, `RepositoryError`.
+        """
+        raise NotImplementedError
+
+    def rules(self) -> Rules | None:
+        """What the place does to objects by itself (lifecycle, default lock), or None where it does nothing by itself."""
+        return None
 
     @abstractmethod
     def description(self) -> dict[str, str]:

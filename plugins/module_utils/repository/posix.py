@@ -121,6 +121,14 @@ class PosixRepository(Repository):
                 raise self._missing(key) from None
         self.remove_empty(directories)
 
+    def overwrite(self, key: str, data: bytes) -> None:
+        self._refuse_when_read_only(key)
+        directories, name = split_key(key)
+        with self.faults("replacing an object", key), directory(self.root, directories) as parent:
+            descriptor = os.open(name, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(data)
+
     def settle(self, key: str) -> None:
         directories, name = split_key(key)
         with self.faults("syncing an object", key):

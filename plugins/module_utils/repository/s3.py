@@ -26,6 +26,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_op
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_reader import S3Body
 
 if TYPE_CHECKING:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.harm import Harm, Rules
     from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_parts import Md5Check
     from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_upload import S3Upload
 
@@ -115,6 +116,17 @@ class S3Repository(Repository):
         from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_probe
 
         return s3_probe.can_write(self.client, probe_prefix)
+
+    def try_harm(self, probe_prefix: str) -> tuple[Harm, ...]:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_harm
+
+        self._refuse_when_read_only(probe_prefix)
+        return s3_harm.on_canary(self.client, probe_prefix)
+
+    def rules(self) -> Rules:
+        from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_harm
+
+        return s3_harm.rules(self.client)
 
     def unguarded(self, key: str) -> str:
         head = self.head(key) or {}

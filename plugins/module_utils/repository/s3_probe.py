@@ -19,11 +19,11 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_fa
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_parts import checked_body, md5
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_upload import lock_parameters
 
-__all__ = ["can_write", "capabilities"]
+__all__ = ["PROBE_LOCK", "can_write", "capabilities"]
 
 _FIRST = b"lifeboat probe, first\n"
 _SECOND = b"lifeboat probe, second\n"
-_PROBE_LOCK = dt.timedelta(minutes=30)
+PROBE_LOCK = dt.timedelta(minutes=30)
 """How long a probe stays locked. Longer than the 15 minutes that clocks may differ at S3, so never already over."""
 
 
@@ -146,7 +146,7 @@ def _object_lock(client: S3Client, key: str, may_delete: bool, by_default: bool)
     mode = client.options.object_lock
     if mode == "none" and not by_default:
         return False, "not tried: object_lock is not asked for, and what is written carries no lock by itself"
-    until = dt.datetime.now(dt.timezone.utc) + _PROBE_LOCK
+    until = dt.datetime.now(dt.timezone.utc) + PROBE_LOCK
     put = client.ask("put_object", "trying object lock", key, **checked_body(_FIRST, md5(_FIRST)), **lock_parameters(mode, until))
     if isinstance(put, Refusal):
         return False, f"refused: {put.error.what}. {put.error.next_step}".strip()

@@ -19,6 +19,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Re
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import s3_probe
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.harm import Rules
 from support.parts import require
 from support.store_fixtures import Bucket
 from support.stores import Store, rclone_s3, versitygw
@@ -84,6 +85,32 @@ class TestCapabilities:
         found = open_repository("offsite", moto.spec(bucket)).capabilities("probe/")
         assert "moved forward" in detail(found, "object_lock")
 
+    @pytest.mark.needs("library:moto")
+    def test_what_a_bucket_does_by_itself_is_read_back(self, moto: Store) -> None:
+        client, day = moto.client(), 86400.0
+        bare = open_repository("bare", moto.spec(moto.create_bucket("bare"))).rules()
+        assert bare == Rules(versions=False)
+        bucket = moto.create_bucket("ruled", object_lock=True)
+        client.put_object_lock_configuration(
+            Bucket=bucket,
+            ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 30}}},
+        )
+        rules: list[Any] = [
+            {"ID": "all", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 365},
+             "NoncurrentVersionExpiration": {"NoncurrentDays": 14}, "Transitions": [{"Days": 30, "StorageClass": "GLACIER"}]},
+            {"ID": "ours", "Status": "Enabled", "Filter": {"Prefix": "shop/"}, "Expiration": {"Days": 90}},
+            {"ID": "others", "Status": "Enabled", "Filter": {"Prefix": "logs/"}, "Expiration": {"Days": 1}},
+            {"ID": "off", "Status": "Disabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 2}},
+            {"ID": "tagged", "Status": "Enabled", "Filter": {"Tag": {"Key": "a", "Value": "b"}}, "Expiration": {"Days": 3}},
+        ]  # fmt: skip
+        client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
+        found = open_repository("ruled", moto.spec(bucket, prefix="shop")).rules()
+        assert found == Rules(versions=True, locks=30 * day, expires=90 * day, removes_old_versions=14 * day, moves_to_cold=30 * day)
+        # Below no prefix of ours, each rule takes something that we may write.
+        whole = open_repository("ruled", moto.spec(bucket)).rules()
+        assert whole is not None
+        assert whole.expires == day
+
     def test_without_a_lock_asked_for_none_is_tried(self, versity_bucket: Bucket) -> None:
         found = open_repository("offsite", versity_bucket.spec()).capabilities("probe/")
         assert not found.object_lock
@@ -148,7 +175,7 @@ def test_a_probe_leaves_its_parts_behind_in_no_case(versity_bucket: Bucket) -> N
     repository: Repository = open_repository("offsite", versity_bucket.spec())
     repository.capabilities("probe/")
     assert versity_bucket.unfinished() == []
-    assert dt.timedelta(minutes=15) < s3_probe._PROBE_LOCK
+    assert dt.timedelta(minutes=15) < s3_probe.PROBE_LOCK
 
 
 @pytest.fixture(scope="module")
