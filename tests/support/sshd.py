@@ -19,7 +19,7 @@ import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -169,11 +169,12 @@ class Line:
         self.hold = threading.Event()
         self.connections = 0
         self._open: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
 
     def __enter__(self) -> Line:
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._start(self._accept)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -181,6 +182,10 @@ class Line:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
+        for thread in self._threads:
+            thread.join()
+        for end in self._open:
+            end.close()
 
     def cut(self) -> None:
         """Break every connection there is."""
@@ -197,8 +202,13 @@ class Line:
             self.connections += 1
             far = socket.create_connection(("127.0.0.1", self._to))
             self._open += [near, far]
-            threading.Thread(target=self._carry, args=(near, far, True), daemon=True).start()
-            threading.Thread(target=self._carry, args=(far, near, False), daemon=True).start()
+            self._start(self._carry, near, far, True)
+            self._start(self._carry, far, near, False)
+
+    def _start(self, work: Callable[..., None], *arguments: Any) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _carry(self, source: socket.socket, target: socket.socket, forth: bool) -> None:
         carried = 0

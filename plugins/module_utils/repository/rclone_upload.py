@@ -47,6 +47,7 @@ class RcloneUpload(Upload):
         # Without a digest that the remote knows, the bytes are read back and compared by one of ours.
         self._digest = hashlib.new(self._kind or "sha256")
         self._size_bytes = 0
+        self._confirmed = False
         self._published = False
         self._given_up = threading.Event()
         self._lock = threading.Lock()
@@ -73,9 +74,10 @@ class RcloneUpload(Upload):
             raise self._differs(f"{self._size_bytes} bytes were written, {there} there")
         if (found[1] or self._read_back()) != self._digest.hexdigest():
             raise self._differs("other bytes are there than were written")
+        self._confirmed = True
 
     def publish(self) -> ObjectInfo:
-        if self._connection is not None:
+        if not self._confirmed:
             self.confirm()
         if self._given_up.is_set() or self._published:
             raise self._over()

@@ -61,25 +61,21 @@ class SftpUpload(Upload):
         self._directories, name = split_key(key)
         given = repository.given
         self.path = given.path_of(*self._directories, name)
-        self.temporary = given.path_of(*self._directories, TEMPORARY_PREFIX + secrets.token_hex(8))
+        self.temporary = b""
         self.size_bytes = 0
         self._waiting: deque[tuple[int, int]] = deque()  # requests and how many bytes each carries
         self._waiting_bytes = 0
         self._synced_bytes = 0
         self._shown_bytes = 0
         self._unshown = hashlib.sha256()
+        self._confirmed = False
         self._published = False
         self._given_up = threading.Event()
         self._lock = threading.Lock()
-        self._session: Session | None = repository.connections.take()
-        try:
-            self._handle = self._create(self._session)
-        except BaseException as error:
-            repository.connections.give_back(self._session, whole=isinstance(error, Refused))
-            if isinstance(error, Refused):
-                raise repository.fault("creating an object", key, error) from None
-            raise
-        self._syncs = SYNC in self._session.extensions
+        self._session: Session | None = None
+        session, self._handle = self._begin()
+        self._session = session
+        self._syncs = SYNC in session.extensions
 
     def write(self, data: bytes) -> None:
         with self._lock:
@@ -119,10 +115,11 @@ class SftpUpload(Upload):
                 found = "nothing" if stored is None else f"{stored.size_bytes}"
                 raise self._differs(f"{self.size_bytes} bytes were written, {found} are there")
             self._session = None
+            self._confirmed = True
         self._repository.connections.give_back(session, whole=True)
 
     def publish(self) -> ObjectInfo:
-        if self._session is not None:
+        if not self._confirmed:
             self.confirm()
         if self._given_up.is_set() or self._published:
             raise self._over()
@@ -161,8 +158,28 @@ class SftpUpload(Upload):
         if free:
             self._lock.release()
 
+    def _begin(self) -> tuple[Session, bytes]:
+        """A connection, and the handle of the new hidden file; a connection that ended while nobody used it is made again."""
+        connections = self._repository.connections
+        for attempt in (1, 2):
+            session = connections.take()
+            try:
+                return session, self._create(session)
+            except ConnectionLost:
+                connections.give_back(session, whole=False)
+                if attempt == 2:
+                    raise
+            except Refused as refused:
+                connections.give_back(session, whole=True)
+                raise self._repository.fault("creating an object", self.key, refused) from None
+            except BaseException:
+                connections.give_back(session, whole=False)
+                raise
+        raise AssertionError("unreachable")
+
     def _create(self, session: Session) -> bytes:
         """The handle of the new hidden file; directories are made where they are missing."""
+        self.temporary = self._repository.given.path_of(*self._directories, TEMPORARY_PREFIX + secrets.token_hex(8))
         self._repository.check_parent(session, self._directories)
         flags, mode = (READ | WRITE | CREATE | EXCLUSIVE), attributes(permissions=FILE_MODE)
         if SYNC in session.extensions:
@@ -191,10 +208,10 @@ class SftpUpload(Upload):
         for number in numbers:
             try:
                 session.answer(number)
-                denied = None
             except Refused as refused:
                 # Most are there already, which servers call a failure, or a thing they do not permit.
-                denied = refused if refused.code == Status.PERMISSION_DENIED else None
+                if refused.code == Status.PERMISSION_DENIED:
+                    denied = denied or refused
         if denied is not None and session.lstat(self._repository.given.path_of(*self._directories)) is None:
             raise denied
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3 import S3Repository
 from support.s3proxy import S3Proxy
+from support.sshd import sftp_place, sftp_server
 from support.store_fixtures import (
     Bucket,
     behind,
@@ -20,7 +21,18 @@ from support.store_fixtures import (
     versity_server,
 )
 
-__all__ = ["bucket", "no_ambient_aws", "proxy", "rclone_bucket", "rclone_server", "short_pauses", "versity_bucket", "versity_server"]
+__all__ = [
+    "bucket",
+    "no_ambient_aws",
+    "proxy",
+    "rclone_bucket",
+    "rclone_server",
+    "sftp_place",
+    "sftp_server",
+    "short_pauses",
+    "versity_bucket",
+    "versity_server",
+]
 
 
 @pytest.fixture
