@@ -3,7 +3,7 @@
 """What a test needs of the machine, and whether it is there.
 
 A need is a word or `kind:name`: `program:age`, `postgresql:15` (a server's binaries of that major version), `store:versitygw`
-(a program that plays an S3 store), `library:moto`, `root`, `userns` (an ordinary user may make namespaces), `netns` (this
+(a program that plays an S3 store), `library:moto`, `extension:15/pg_cron` (an extension of that server, by its library), `root`, `userns` (an ordinary user may make namespaces), `netns` (this
 user can make a network without a way out), `compose` (a Docker daemon can be started, and the plugin is there).
 
 A test says `@pytest.mark.needs("program:age", "postgresql:15")`; a fixture that finds out later calls `require(…)`. Either
@@ -79,6 +79,13 @@ def _postgresql(name: str) -> str:
     return "" if server_directory(int(name)) else f"PostgreSQL {name} is missing"
 
 
+def _extension(name: str) -> str:
+    major, _slash, library = name.partition("/")
+    directory = server_directory(int(major))
+    found = directory is not None and any(directory.parent.glob(f"lib/**/{library}.so"))
+    return "" if found else f"the extension {library} for PostgreSQL {major} is missing"
+
+
 def _library(name: str) -> str:
     return "" if importlib.util.find_spec(name) else f"the Python library {name} is missing"
 
@@ -119,9 +126,10 @@ FINDERS = {
     "postgresql": _postgresql,
     "store": _store,
     "library": _library,
+    "extension": _extension,
     "root": _root,
     "userns": _userns,
     "netns": _netns,
     "compose": _compose,
 }
-NAMED = ("program", "postgresql", "store", "library")
+NAMED = ("program", "postgresql", "store", "library", "extension")

@@ -30,7 +30,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_archi
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_evidence import aimed, compared, evidence_at, point_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.prepare import look_before, sealing_notes
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.recovering import Recovering
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.recovering import Recovering, check_libraries
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.recovery import Recovered
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.target import Target
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.workspace import Workspace
@@ -107,6 +107,7 @@ class PitrStory(Frame):
                 self._evidence = evidence_at(prepared.fetcher, self._point)
         with watch.phase("isolation", "prove on an empty server that there is no way out"):
             self._target = target = Target(plan, manifest, prepared.programs, workspace, account)
+            check_libraries(target, plan)
             self._prove(target)
         watch.begin_recovery()
         base = self._lay(links, target, programs)

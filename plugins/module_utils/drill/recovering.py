@@ -29,7 +29,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.cluster
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import clean_line
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import Lsn
 
-__all__ = ["Recovering"]
+__all__ = ["Recovering", "check_libraries"]
 
 _FILES = {"config_file": "postgresql.conf", "hba_file": "pg_hba.conf", "ident_file": "pg_ident.conf"}
 _HBA = "local all all trust\n"  # whoever gets to the socket passed a directory of mode 0700; no line lets anybody replicate
@@ -44,6 +44,17 @@ _MUST_BE = {
     "recovery_end_command": "",
     "archive_cleanup_command": "",
 }
+
+
+def check_libraries(target: Target, plan: DrillPlan) -> None:
+    """What the recovered server is to load is installed here; raises `ConfigurationError`, which says nothing about the backup."""
+    missing = [name for name in plan.pitr.preload_libraries if name not in target.libraries()]
+    if missing:
+        raise ConfigurationError(
+            f"library {missing[0]!r} of preload_libraries is not installed on this host",
+            str(target.programs.directory),
+            "Install the package of that extension for the server's major version.",
+        )
 
 
 class Recovering:
@@ -74,20 +85,12 @@ class Recovering:
                 f"the target ({plan.target}) lies before the base backup, whose checkpoint was at {began}",
                 next_step="PostgreSQL would come up at the end of the base, and call that a success. Choose an older base backup.",
             )
-        preload = plan.pitr.preload_libraries
-        missing = [name for name in preload if name not in target.libraries()]
-        if missing:
-            raise ConfigurationError(
-                f"library {missing[0]!r} of preload_libraries is not installed on this host",
-                str(target.programs.directory),
-                "Install the package of that extension for the server's major version.",
-            )
         # Those that were proven with, so that what holds there holds here.
         throwaway = {name: value for name, value in target.running.settings.items() if name != "max_wal_senders"}
         major = target.running.major
         settings = recovery_settings(throwaway, feeder.command, plan.target, chain.timeline, control.at_least, major)
-        settings["shared_preload_libraries"] = ",".join(preload)
-        for name in preload:
+        settings["shared_preload_libraries"] = ",".join(plan.pitr.preload_libraries)
+        for name in plan.pitr.preload_libraries:
             settings.update(QUIETED.get(name, {}))
         self._readable = [feeder.directory, self._write_files()]
         self.cluster = Cluster(
