@@ -92,7 +92,7 @@ def s3_place(endpoint: str | None, bucket: str, prefix: str, access_key_id: str)
 
 def sftp_place(host: str, user: str, path: str, fingerprint: str) -> Place:
     """The place of a directory behind SFTP. The port is left out: one host often has several, before the same disk."""
-    root = os.path.normpath("/" + path)
+    root = os.path.normpath("/" + path.lstrip("/"))
     return Place("sftp", _plain_host(host), root, fingerprint, f"{root} at {host}", f"{user} at {_plain_host(host)}" if user else "")
 
 

@@ -45,7 +45,7 @@ def served_by(real: str, mounts: str | None = None) -> Mounted | None:
     host, path = _split(source)
     below = real[len(point.rstrip("/")) :]
     # NFS shows its own root as inside "/" and names the export; a bind mount of a part of it shows the part.
-    return Mounted(host, os.path.normpath("/" + path + "/" + inside + "/" + below).replace("//", "/"))
+    return Mounted(host, os.path.normpath("/" + "/".join((path, inside, below)).lstrip("/")))
 
 
 def _split(source: str) -> tuple[str, str]:

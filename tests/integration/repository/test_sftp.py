@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
@@ -29,10 +32,11 @@ MIB = 1024 * 1024
 KEY = "shop/database/shop/20261121T031500Z-1a2b3c4d/database.dump.zst.age"
 
 
-def sftp(server: SftpServer, place: Path, **overrides: object) -> SftpRepository:
-    found = open_repository("vault", server.spec(place, **overrides))
-    assert isinstance(found, SftpRepository)
-    return found
+@contextlib.contextmanager
+def sftp(server: SftpServer, place: Path, **overrides: Any) -> Iterator[SftpRepository]:
+    with open_repository("vault", server.spec(place, **overrides)) as found:
+        assert isinstance(found, SftpRepository)
+        yield found
 
 
 def files(place: Path) -> list[str]:
