@@ -89,6 +89,10 @@ options:
     description:
       - For V(barman), the bucket of C(barman-cloud-wal-archive).
     type: str
+  barman_endpoint:
+    description:
+      - With O(barman_url), where an S3 store other than Amazon's answers, for example V(https://s3.example.net).
+    type: str
   command:
     description:
       - For V(command), the C(archive_command).
@@ -387,6 +391,7 @@ def main() -> None:
             "barman_server": {"type": "str"},
             "barman_host": {"type": "str"},
             "barman_url": {"type": "str"},
+            "barman_endpoint": {"type": "str"},
             "command": {"type": "str"},
             "program": {"type": "str"},
             "config_file": {"type": "path"},

@@ -45,7 +45,7 @@ _NEEDED = {
 
 @dataclass(frozen=True)
 class ArchivingJob:
-    """Empty texts and None stand for what was not asked. Durations are seconds."""
+    """Empty texts and None stand for what was not asked. Durations are seconds. `rehearsed`: in check mode."""
 
     login: Login
     method: str = ""
@@ -57,6 +57,7 @@ class ArchivingJob:
     barman_server: str = ""
     barman_host: str = ""
     barman_url: str = ""
+    barman_endpoint: str = ""
     command: str = ""
     program: str = ""
     config_file: str = ""
@@ -80,9 +81,10 @@ class ArchivingJob:
     job_file: Path = DEFAULT_FILE
     system: str = ""
     repositories: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    rehearsed: bool = False
 
     @classmethod
-    def from_options(cls, given: Mapping[str, Any]) -> ArchivingJob:
+    def from_options(cls, given: Mapping[str, Any], rehearsed: bool = False) -> ArchivingJob:
         """Read a module's parameters; raises `ConfigurationError`, `SealError`."""
         words = {name: _line(given, name) for name in _TEXTS}
         library = words["archive_library"]
@@ -122,6 +124,7 @@ class ArchivingJob:
             verify_command=options.texts(given, "verify_command", _WHERE, ()),
             job_file=Path(options.text(given, "job_file", _WHERE, str(DEFAULT_FILE))).expanduser(),
             repositories=repositories,
+            rehearsed=rehearsed,
         )
         job._check()
         return job
@@ -150,12 +153,14 @@ class ArchivingJob:
             raise ConfigurationError(
                 "restart_command without restart: true", _WHERE, "The server is restarted only when that is asked for."
             )
+        if self.barman_endpoint and not self.barman_url:
+            raise ConfigurationError("barman_endpoint without barman_url", _WHERE, "An endpoint is where a bucket's store answers.")
         if self.verify and not (self.archives or self.method == "receive"):
             raise ConfigurationError("verify without a method", _WHERE, "Say how WAL is archived, as method.")
 
 
 _TEXTS = (
-    "launcher", "directory", "remote", "stanza", "barman_server", "barman_host", "barman_url", "command", "program",
+    "launcher", "directory", "remote", "stanza", "barman_server", "barman_host", "barman_url", "barman_endpoint", "command", "program",
     "config_file", "archive_library", "archive_timeout", "restore_command", "path", "server_path", "system",
 )  # fmt: skip
 

@@ -8,6 +8,7 @@ doubled, since PostgreSQL replaces %p and %f before the shell sees the text.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import shlex
 from collections.abc import Callable
@@ -53,9 +54,12 @@ def _native(job: ArchivingJob, server: LocalServer | None, _identifier: str) -> 
             "Run this on the database host, with become; for a server inside an image take method receive or spool.",
         )
     problem = server.cannot_run(launcher)
+    fetch = posixpath.join(posixpath.dirname(launcher), FETCH)
+    if problem and job.rehearsed and not os.path.lexists(launcher):
+        # The task before this one, which writes the launchers, has not run either.
+        return Commands(f"{quoted(launcher)} %p", f"{quoted(fetch)} %f %p", [f"{launcher} is not there yet"])
     if problem:
         raise MissingTool(f"the launcher cannot be used: {problem}", launcher, hint)
-    fetch = posixpath.join(posixpath.dirname(launcher), FETCH)
     return Commands(f"{quoted(launcher)} %p", "" if server.cannot_run(fetch) else f"{quoted(fetch)} %f %p")
 
 
@@ -135,9 +139,10 @@ def _barman(job: ArchivingJob, server: LocalServer | None, _identifier: str) -> 
         )
     program = _program(job, server, "barman-cloud-wal-archive")
     restore = posixpath.join(posixpath.dirname(program), "barman-cloud-wal-restore")
+    store = ["--endpoint-url", job.barman_endpoint] if job.barman_endpoint else []
     return Commands(
-        f"{quoted(program, job.barman_url, job.barman_server)} %p",
-        f"{quoted(restore, job.barman_url, job.barman_server)} %f %p",
+        f"{quoted(program, *store, job.barman_url, job.barman_server)} %p",
+        f"{quoted(restore, *store, job.barman_url, job.barman_server)} %f %p",
         ["barman-cloud-wal-archive replaces an object of the same name, also one of another content: let the bucket keep versions"],
     )
 

@@ -479,6 +479,33 @@ def test_pgbackrest_holds_the_segment_by_its_digest() -> None:
         assert not pg(**options)["changed"]
 
 
+@pytest.mark.needs("program:barman-cloud-wal-archive", "program:rclone", "postgresql:15")
+def test_barmans_cloud_archiver_brings_the_segment_into_the_bucket_and_gives_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with rclone_s3(tmp_path) as store:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", store.access_key)  # the server's own environment, as a unit file would set it
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", store.secret_key)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        with Server(15, {"archive_mode": "on"}, initdb=("--wal-segsize=1",)) as server:
+            pg = Configured(server)
+            options: dict[str, Any] = {"method": "barman", "barman_server": "shop", "barman_url": f"s3://{BUCKET}/wal"}
+            done = pg(**options, barman_endpoint=store.endpoint, restore_command="auto", verify=True, verify_timeout="300s")
+            proof = done["verification"]
+            assert proof["by"] == "pg_stat_archiver"
+            assert any("let the bucket keep versions" in warning for warning in done["warnings"])
+            segment = proof["segment"]
+            listed = store.client().list_objects_v2(Bucket=BUCKET)["Contents"]
+            (key,) = [item["Key"] for item in listed if item["Key"].endswith(f"/{segment}")]
+            assert key.startswith("wal/shop/wals/")
+            body = store.client().get_object(Bucket=BUCKET, Key=key)["Body"].read()
+            assert hashlib.sha256(body).hexdigest() == digest(server.data / "pg_wal" / segment)
+            work = Path(pg.directory("work"))
+            command = pg.shown("restore_command").replace("%f", segment).replace("%p", "segment")
+            assert subprocess.run(["sh", "-c", command], cwd=work, check=False, timeout=300).returncode == 0
+            assert (work / "segment").read_bytes() == body
+
+
 def test_a_program_that_is_missing_is_named(archiver: Configured) -> None:
     missing: list[dict[str, Any]] = [{"method": "wal-g"}, {"method": "barman", "barman_server": "shop", "barman_host": "backup"}]
     for options in missing:

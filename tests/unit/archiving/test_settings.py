@@ -142,6 +142,10 @@ COMMANDS = [
     ({"method": "barman", "barman_server": "shop", "barman_host": "b"}, "barman-wal-archive b shop %p"),
     ({"method": "barman", "barman_server": "shop", "barman_url": "s3://w"}, "barman-cloud-wal-archive s3://w shop %p"),
     (
+        {"method": "barman", "barman_server": "shop", "barman_url": "s3://w", "barman_endpoint": "https://s3.example.net"},
+        "barman-cloud-wal-archive --endpoint-url https://s3.example.net s3://w shop %p",
+    ),
+    (
         {"method": "rclone", "remote": "off:shop's wal/"},
         f"rclone copyto --ignore-existing {FEW} %p 'off:shop'\"'\"'s wal'/%f && rclone cat {FEW} 'off:shop'\"'\"'s wal'/%f | cmp -s - %p",
     ),
