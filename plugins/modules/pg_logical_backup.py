@@ -148,9 +148,9 @@ options:
     default: 'true'
   compression_level:
     description:
-      - Level of C(zstd), from 1 (fast) to 19 (small).
+      - Level of C(zstd), from 1 (fast) to 19 (small). Level 3 costs twice the CPU of level 1, and saves 5 % of the room.
     type: int
-    default: 3
+    default: 1
   volume_size:
     description:
       - Split a larger artifact into volumes of this size. The default fits every S3 store.
@@ -421,7 +421,7 @@ def main() -> None:
             "staging_dir": {"type": "path"},
             "statistics": {"type": "bool", "default": False},
             "globals": {"type": "str", "default": "true", "choices": ["true", "false", "only"]},
-            "compression_level": {"type": "int", "default": 3},
+            "compression_level": {"type": "int", "default": 1},
             "volume_size": {"type": "str", "default": "64GiB"},
             "stall_timeout": {"type": "str", "default": "2m"},
             "lock_timeout": {"type": "str", "default": "1m"},

@@ -105,10 +105,10 @@ def common_fields(given: Mapping[str, Any], where: str, login: Login, default_na
     }
 
 
-def asset_fields(given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Those fields that may differ from one asset of a server to the next; raises `ConfigurationError`."""
+def asset_fields(given: Mapping[str, Any], where: str, level: int = 3) -> dict[str, Any]:
+    """Those fields that may differ from one asset of a server to the next; raises `ConfigurationError`. `level` is the usual one."""
     return {
-        "compression_level": options.integer(given, "compression_level", where, 3, minimum=1, maximum=19),
+        "compression_level": options.integer(given, "compression_level", where, level, minimum=1, maximum=19),
         "volume_bytes": options.size_bytes(given, "volume_size", where, DEFAULT_VOLUME_BYTES, minimum=64 * 1024),
         "max_age_seconds": options.duration_seconds(given, "max_age", where, None),
         "application_version": options.text(given, "application_version", where, ""),
