@@ -98,7 +98,14 @@ class Enclosure:
         value = values.pop()
         if value is not None:
             return value
-        environment = self._output([*self.inside.prefix, "cat", "/proc/1/environ"])
+        try:
+            environment = self._output([*self.inside.prefix, "cat", "/proc/1/environ"])
+        except SealError:
+            raise SealError(
+                f"it was made without a variable {variable}, and what its first process has cannot be read inside",
+                self.what,
+                "Check its name, or name the user of that process as user in exec.",
+            ) from None
         return _variable(environment.split(b"\0"), variable, self.what)
 
     def _made_with(self, name: str, variable: str) -> bytes | None:

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.run import run
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DatabaseError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DatabaseError, SealError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.keys.sources import KeySource
 from support.containers import Container, compose_project, docker_daemon
 from support.leaks import eventually, leaves_nothing
 from support.modules import run_module
@@ -89,6 +90,19 @@ def test_what_is_not_there_is_said_in_one_sentence(
     with pytest.raises(DatabaseError, match=words) as caught:
         run(asked(login_db="shop", exec={**project[0].exec, **change}))
     assert "\n" not in str(caught.value)
+
+
+def test_a_key_in_the_environment_of_a_service_is_what_compose_made_of_its_env_file(project: tuple[Container, Container]) -> None:
+    def read(variable: str = "APP_KEY", **origin: Any) -> bytes:
+        return KeySource.from_options({"name": "app-key", "variable": variable, **origin}, "test").read().files[0].data
+
+    by_compose, by_docker = (read(exec=way.exec) for way in project)
+    assert by_compose == by_docker == "it's \"one\" \\ of #1, ü and $".encode()
+    assert read(env_file=f"{project[0].exec['project_directory']}/.env") == by_compose
+    with pytest.raises(SealError, match="made without a variable APP_KYE"):
+        read("APP_KYE", exec=project[0].exec)
+    with pytest.raises(DatabaseError, match="no service|there is no"):
+        read(exec={**project[0].exec, "service": "api"})
 
 
 def test_a_service_that_was_stopped_is_one_sentence(project: tuple[Container, Container], asked: Asked) -> None:
