@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import threading
@@ -40,10 +41,10 @@ class Store:
 
 
 @contextmanager
-def fed(directory: Path, store: Store) -> Iterator[tuple[Feeder, Callable[[str], int]]]:
+def fed(directory: Path, store: Store, chain: Chain = CHAIN) -> Iterator[tuple[Feeder, Callable[[str], int]]]:
     """A feeder, and the exit status of its restore_command as PostgreSQL would run it."""
     directory.mkdir()
-    with Feeder(directory, CHAIN, store.fetch, ahead=2) as feeder:
+    with Feeder(directory, chain, store.fetch, ahead=2) as feeder:
 
         def ask(name: str) -> int:
             words = {"%%": "%", "%f": name, "%p": str(directory.parent / "RECOVERYXLOG")}
@@ -78,6 +79,13 @@ def test_an_older_timelines_segment_is_no_stand_in_for_the_new_ones(room: Path) 
         assert ask(segment_name(1, 8, MB)) == 1
         assert ask(segment_name(2, 7, MB)) == 1
         assert feeder.fed.fault is None
+
+
+def test_a_base_backup_that_carries_its_log_is_given_nothing_from_elsewhere(room: Path) -> None:
+    store = Store()
+    with fed(room, store, dataclasses.replace(CHAIN, included=True)) as (feeder, ask):
+        assert [ask(CHAIN.name(0)), ask("00000002.history"), ask(segment_name(2, 20, MB))] == [1, 1, 1]
+        assert (feeder.fed.delivered, feeder.fed.fault, store.fetched) == (0, None, [])
 
 
 def test_histories_are_given_where_there_are_some(room: Path) -> None:

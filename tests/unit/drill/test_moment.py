@@ -11,6 +11,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.lost impor
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.moment import RecoveryTarget
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import PointInTime
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import Lsn
 
 NOON = dt.datetime(2026, 11, 21, 12, tzinfo=dt.timezone.utc)
 
@@ -25,6 +26,7 @@ NOON = dt.datetime(2026, 11, 21, 12, tzinfo=dt.timezone.utc)
         ({"lsn": "16/B374D848", "inclusive": "no"}, {"recovery_target_lsn": "16/B374D848", "recovery_target_inclusive": "off"}),
         ({"name": "before, it's $(x)"}, {"recovery_target_name": "before, it's $(x)", "recovery_target_inclusive": "on"}),
         ({"xid": 4711}, {"recovery_target_xid": "4711", "recovery_target_inclusive": "on"}),
+        ({"immediate": True}, {"recovery_target": "immediate"}),
     ],
 )
 def test_a_target_as_postgresql_hears_it(given: dict[str, object] | None, settings: dict[str, str]) -> None:
@@ -38,6 +40,9 @@ def test_a_target_as_postgresql_hears_it(given: dict[str, object] | None, settin
         ({"latest": True, "xid": "1"}, "latest and xid are two targets"),
         ({"latest": False}, "latest: false says nothing"),
         ({"latest": True, "inclusive": False}, "inclusive means nothing with the latest state"),
+        ({"evidence": False}, "evidence: false says nothing"),
+        ({"evidence": True, "immediate": True}, "evidence and immediate are two targets"),
+        ({"immediate": True, "inclusive": False}, "inclusive means nothing with target immediate"),
         ({"name": "x" * 64}, "at most 63 bytes"),
         ({"name": "x", "inclusive": True}, "inclusive means nothing with a restore point"),
         ({"xid": "4711; DROP"}, "is not the number of a transaction"),
@@ -48,6 +53,12 @@ def test_a_target_as_postgresql_hears_it(given: dict[str, object] | None, settin
 def test_what_is_no_target_is_refused(given: dict[str, object], says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         RecoveryTarget.from_options(given, "target")
+
+
+def test_where_evidence_was_taken_everything_before_that_position_is_replayed_and_nothing_else() -> None:
+    target = RecoveryTarget.at_evidence("shop", Lsn.parse("0/3000110"), 2)
+    assert str(target) == "the evidence of database 'shop' at 0/3000110"
+    assert (target.settings(2)["recovery_target_lsn"], target.settings(2)["recovery_target_inclusive"]) == ("0/3000110", "off")
 
 
 def told(**more: object) -> PointInTime:
@@ -66,6 +77,14 @@ def test_the_worst_gap_in_the_archive_is_judged_when_it_is_worse() -> None:
     before = NOON - dt.timedelta(seconds=50)
     seconds, said = how_much_was_lost(told(heartbeat=before, gap_seconds=900.0), RecoveryTarget(), before, NOON)
     assert (seconds, "the state itself lies 50 s behind" in said) == (900, True)
+
+
+def test_to_the_end_of_a_base_backup_the_loss_is_that_of_a_server_without_an_archive() -> None:
+    told_ = told(window_from=NOON - dt.timedelta(hours=2), gap_seconds=9.0, last_commit=NOON)
+    assert how_much_was_lost(told_, RecoveryTarget("immediate"), NOON, NOON) == (
+        7200,
+        "to the end of the base backup itself, as if no log were archived after it",
+    )
 
 
 def test_a_chosen_target_and_a_recovery_that_came_to_nothing_have_no_figure() -> None:
