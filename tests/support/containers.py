@@ -184,7 +184,7 @@ def docker_daemon() -> Iterator[dict[str, str]]:
 def compose_project(environment: dict[str, str]) -> Iterator[tuple[Container, Container]]:
     """A Compose project with the service `db`: as `docker compose exec` reaches it, and as `docker exec` does."""
     folder = Path(tempfile.mkdtemp(prefix="lbshop", dir="/var/tmp"))
-    (folder / ".env").write_text("APP_KEY=\"it's \\\"one\\\" \\\\ of #1, ü and \\$\" # not part of it\n")
+    (folder / ".env").write_text('APP_KEY="it\'s \\"one\\" \\\\ of #1, ü and \\$" # not part of it\n')
     key = '    environment: {APP_KEY: "${APP_KEY}"}\n'
     (folder / "compose.yaml").write_text(f"services:\n  db:\n    image: {IMAGE}\n    network_mode: none\n{key}")
     compose = ["docker", "compose", "--project-directory", str(folder)]

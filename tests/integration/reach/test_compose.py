@@ -97,7 +97,7 @@ def test_a_key_in_the_environment_of_a_service_is_what_compose_made_of_its_env_f
         return KeySource.from_options({"name": "app-key", "variable": variable, **origin}, "test").read().files[0].data
 
     by_compose, by_docker = (read(exec=way.exec) for way in project)
-    assert by_compose == by_docker == "it's \"one\" \\ of #1, ü and $".encode()
+    assert by_compose == by_docker == 'it\'s "one" \\ of #1, ü and $'.encode()
     assert read(env_file=f"{project[0].exec['project_directory']}/.env") == by_compose
     with pytest.raises(SealError, match="made without a variable APP_KYE"):
         read("APP_KYE", exec=project[0].exec)
