@@ -110,6 +110,29 @@ options:
         description: The numbers that are different for it.
         type: dict
         suboptions: *retention
+  data_retention:
+    description:
+      - The data-retention schedule of the controller. The returned C(document) puts it beside what is configured, and what is kept
+        for longer than it allows is warned of.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      data:
+        description: Which data, in words.
+        type: str
+        required: true
+      max_age:
+        description: How long backups may hold them after they were deleted, for example V(90d).
+        type: str
+        required: true
+      basis:
+        description: What that rests on, in words.
+        type: str
+      assets:
+        description: The assets that hold them, as C(database/shop); all when not given.
+        type: list
+        elements: str
   data_repositories:
     description:
       - Repositories with the data, only to be looked at. Backups of kind C(keys) go by what these, and those that are
@@ -324,6 +347,12 @@ repositories:
       uploads: 0
       wal: {}
       read_whole: []
+document:
+  description:
+    - How long backups are kept, beside the data-retention schedule, as Markdown from what is configured. The same configuration
+      gives the same text.
+  returned: success, and on failure where the options could be read
+  type: str
 doubts:
   description: What spoke against believing a listing or a clock, a sentence each, accepted or not.
   returned: success, and on failure where the options could be read
@@ -372,6 +401,17 @@ def main() -> None:
                     "kind": {"type": "str", "choices": list(KINDS), "default": "database"},
                     "name": {"type": "str", "required": True},
                     "retention": RETENTION,
+                },
+            },
+            "data_retention": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "data": {"type": "str", "required": True},
+                    "max_age": {"type": "str", "required": True},
+                    "basis": {"type": "str"},
+                    "assets": {"type": "list", "elements": "str"},
                 },
             },
             "data_repositories": {"type": "dict", "default": {}},

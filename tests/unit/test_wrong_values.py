@@ -112,6 +112,7 @@ WRONG: Mapping[str, Mapping[str, list[Any]]] = {
         "targets": [["elsewhere"]], "retention": [{"daily": -1}, {"daily": 0}, {"max_age": "soon"}, {"dayly": 1}, 7],
         "objective": ["basline", {"tier": "best"}, {"rpo": "soon"}],
         "overrides": [["shop"], [{"retention": {"daily": 1}}], [{"name": "shop", "retention": {"daily": "many"}}]],
+        "data_retention": ["90d", [{"data": "x"}], [{"data": "x", "max_age": "soon"}]],
         "data_repositories": ["here", {"data": {"type": "psix"}}], "report_repository": ["reports", {"type": "psix"}], "verify_keys": KEYS,
         "verify": ["sizes"], "max_remove": ["half", "101%", "-1", [1]], "accept": [["everything"], ["clock"]], "orphan_age": ["soon", "1s"],
         "wal": ["perhaps"], "state_dir": TEXT, "cache_dir": TEXT, "stall_timeout": DURATION, "lock_dir": PATH,

@@ -13,6 +13,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils import objective
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import KINDS
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest_cache import ManifestCache, cache_in
+from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.alignment import Alignment, Rule, parse_rules
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.doubts import WORDS
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.state import State, state_in
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import validate
@@ -23,8 +24,9 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature i
 __all__ = ["KEYS", "MAX_REMOVE", "ORPHAN_AGE", "PROOFS", "PrunePlan"]
 
 KEYS = (
-    "system", "kind", "name", "repositories", "targets", "retention", "objective", "overrides", "data_repositories", "report_repository",
-    "verify_keys", "verify", "max_remove", "accept", "orphan_age", "wal", "state_dir", "cache_dir", "stall_timeout", "lock_dir",
+    "system", "kind", "name", "repositories", "targets", "retention", "objective", "overrides", "data_retention", "data_repositories",
+    "report_repository", "verify_keys", "verify", "max_remove", "accept", "orphan_age", "wal", "state_dir", "cache_dir",
+    "stall_timeout", "lock_dir",
 )  # fmt: skip
 PROOFS = ("digests", "drills")
 """What counts as verified beside a drill that passed: also what this run reads whole, or nothing."""
@@ -45,6 +47,7 @@ class PrunePlan:
     overrides: Mapping[tuple[str, str], Mapping[str, int]] = field(default_factory=dict)
     data_repositories: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     report_repository: Mapping[str, Any] | None = None
+    data_retention: Sequence[Rule] = ()
     kind: str | None = None
     name: str | None = None
     verify_keys: Sequence[str] = ()
@@ -65,6 +68,11 @@ class PrunePlan:
     def is_copy(self, repository: str) -> bool:
         """Whether backups come here later than they were taken."""
         return bool(terms_of(repository, self.repositories[repository]).copy_from)
+
+    @property
+    def alignment(self) -> Alignment:
+        """What is configured, to be put beside the schedule of the data."""
+        return Alignment(self.system, self.data_retention, self.policies, self.overrides, self.repositories)
 
     @classmethod
     def from_options(cls, given: Mapping[str, Any]) -> PrunePlan:
@@ -88,6 +96,7 @@ class PrunePlan:
             repositories={place: specs[place] for place in policies},
             policies=policies,
             overrides=_overrides(given),
+            data_retention=parse_rules(given, _WHERE),
             data_repositories=data,
             report_repository=reports,
             kind=kind,

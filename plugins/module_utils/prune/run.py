@@ -134,7 +134,8 @@ def _of_keys(manifest: Manifest) -> _OfKeys:
 
 def _result(plan: PrunePlan, jobs: list[Job], warnings: list[str], faults: list[LifeboatError]) -> dict[str, Any]:
     result: dict[str, Any] = {word: [entry for job in jobs for entry in getattr(job, word)] for word in _LISTS}
-    result["warnings"] = [*warnings, *result["warnings"]]
+    result["warnings"] = [*warnings, *result["warnings"], *plan.alignment.gaps()]
+    result["document"] = plan.alignment.document()
     result["problems"] = [str(fault) for fault in faults]
     result["changed"] = any(job.changed for job in jobs)
     result["repositories"] = {

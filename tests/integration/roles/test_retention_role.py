@@ -1,0 +1,75 @@
+# SPDX-FileCopyrightText: The lifeboat.postgres contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbook `prune`: predicts, acts, writes down what is kept, and has nothing to do the second time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.playbooks import Play, play
+from support.prunes import directory, exists, fill
+from support.shelf import Shelf
+
+
+@pytest.fixture
+def prune(tmp_path: Path) -> Any:
+    def run(shelf: Shelf, *arguments: str, **variables: Any) -> Play:
+        own = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+            "lifeboat_system": "shop",
+            "lifeboat_databases": [{"name": "shop"}, {"name": "licences", "objective": {"retention": {"daily": 4}}}],
+            "lifeboat_repositories": {"here": {"type": "posix", "path": "/nonexistent"}},
+            "lifeboat_prune_repositories": shelf.specs,
+            "lifeboat_objective": {"tier": "baseline", "retention": {"daily": 3, "max_age": "30d"}},
+            "lifeboat_data_retention": [{"data": "deleted customers", "max_age": "30d"}],
+            "lifeboat_retention_document": str(tmp_path / "retention.md"),
+            "lifeboat_prune_state_dir": str(tmp_path / "state"),
+            "lifeboat_lock_dir": str(tmp_path / "locks"),
+            "lifeboat_prune_become_user": "",
+            **variables,
+        }
+        return play("prune", {"all": {"vars": own, "children": {"prune": {"hosts": {"pruner": {}}}}}}, tmp_path, *arguments)
+
+    return run
+
+
+def test_it_predicts_then_acts_then_has_nothing_to_do(prune: Any, tmp_path: Path) -> None:
+    shelf = Shelf({"here": directory(tmp_path / "here")})
+    shop, licences = fill(shelf, 5), fill(shelf, 5, name="licences")
+    predicted = prune(shelf, "--check", "--diff")
+    assert predicted.status == 0, predicted.output
+    assert predicted.recap("pruner")["changed"] == 2, "the backups, and the document"
+    assert f"-here: database/shop {shop[4].backup_id} (beyond daily 3, at most 30 days old)" in predicted.output
+    assert all(exists(shelf, manifest) for manifest in (*shop, *licences))
+    done = prune(shelf)
+    assert done.status == 0, done.output
+    assert [exists(shelf, manifest) for manifest in shop] == [True, True, True, False, False]
+    assert [exists(shelf, manifest) for manifest in licences] == [True, True, True, True, False]
+    written = (tmp_path / "retention.md").read_text()
+    assert "| deleted customers |  | 30 days | here | 30 days | yes |" in written
+    assert "| here | posix " in written
+    again = prune(shelf)
+    assert again.recap("pruner")["changed"] == 0
+    shelf.close()
+
+
+def test_a_refusal_is_red_and_the_document_is_written_all_the_same(prune: Any, tmp_path: Path) -> None:
+    shelf = Shelf({"here": directory(tmp_path / "here")})
+    made = fill(shelf, 9)
+    run = prune(shelf)
+    assert run.status != 0
+    assert "max_remove allows 50% of them" in run.output
+    assert all(exists(shelf, manifest) for manifest in made)
+    assert (tmp_path / "retention.md").exists()
+    shelf.close()
+
+
+def test_a_name_that_no_repository_has_is_refused(prune: Any, tmp_path: Path) -> None:
+    shelf = Shelf({"here": directory(tmp_path / "here")})
+    run = prune(shelf, lifeboat_prune_repositories={"heer": {}})
+    assert run.status != 0
+    assert "names what lifeboat_repositories does not: heer." in run.output
+    shelf.close()
