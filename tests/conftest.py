@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import collections
 import os
-from collections.abc import Generator, Sequence
+import signal
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import hypothesis
@@ -34,6 +35,20 @@ def pytest_configure(config: pytest.Config) -> None:
 def full(request: pytest.FixtureRequest) -> bool:
     """Whether the long versions are asked for (`bin/test --full`)."""
     return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """Signals do what they do by themselves, here and in what is started: a run begun by nohup or in the background ignores some."""
+    usual: dict[signal.Signals, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGQUIT: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

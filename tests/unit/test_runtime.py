@@ -50,6 +50,7 @@ def test_now_is_aware_and_in_utc() -> None:
     assert runtime.now().utcoffset() == dt.timedelta(0)
 
 
+@pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_runs_every_finally_and_a_second_one_cannot_cut_that_short(number: signal.Signals) -> None:
     before = signal.getsignal(number)

@@ -146,6 +146,7 @@ def test_a_program_that_is_silent_ends_with_the_run_that_is_killed(given: Callab
     eventually(lambda: not runs(child), "it has ended")
 
 
+@pytest.mark.usefixtures("usual_signals")
 def test_a_run_that_is_asked_to_stop_leaves_nothing(given: Callable[..., dict[str, Any]], places: dict[str, Any]) -> None:
     whole = subprocess.Popen([sys.executable, "-c", RUN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert whole.stdin is not None

@@ -73,6 +73,7 @@ def test_a_reaper_leaves_a_running_drill_alone(shop: BackedUp, work_dir: Path) -
 
 
 @pytest.mark.needs("netns")
+@pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize(
     ("phase", "number"),
     [

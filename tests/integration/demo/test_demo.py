@@ -220,6 +220,7 @@ class TestDemo:
             assert secret not in demos[who].output + kept
 
 
+@pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_tidies_up(stage: Stage, temporary: Path, work: Path, number: signal.Signals) -> None:
     demo = stage.start(work / number.name)
@@ -232,6 +233,7 @@ def test_interrupted_it_tidies_up(stage: Stage, temporary: Path, work: Path, num
 
 
 @pytest.mark.needs("root", "userns")
+@pytest.mark.usefixtures("usual_signals")
 def test_where_nothing_can_be_isolated_that_is_waived_and_said(stage: Stage, work: Path) -> None:
     no_more_namespaces = "echo 1 > /proc/sys/user/max_user_namespaces"  # but the one that maps the user back
     back = f"unshare --user --map-user={NOBODY} --map-group={NOBODY}"
