@@ -100,14 +100,20 @@ class Daemon:
     ) -> http.client.HTTPResponse:
         """The beginning of an answer, whose body is still to be read."""
         connection = self.connect(seconds)
-        with self.broken(doing, key):
-            connection.request(method, path, body or None, {"Content-Type": "application/json", **(headers or {}), "Connection": "close"})
-            return connection.getresponse()
+        try:
+            with self.broken(doing, key):
+                connection.request(
+                    method, path, body or None, {"Content-Type": "application/json", **(headers or {}), "Connection": "close"}
+                )
+                return connection.getresponse()
+        except BaseException:
+            connection.close()
+            raise
 
     def connect(self, seconds: float = 0.0) -> http.client.HTTPConnection:
         """A connection to the running daemon, which is started when it is not."""
         with self._lock:
-            if self._process is None or self._process.poll() is not None:
+            if self._process is None or self._process.poll() is not None or _is_deserted(f"{self._directory}/socket"):
                 self._end()
                 self._start()
             return _SocketConnection(f"{self._directory}/socket", self._given.read_timeout_seconds + seconds)
@@ -204,6 +210,19 @@ def _listens(path: str) -> bool:
         probe.settimeout(5)
         probe.connect(path)
         return True
+    return False
+
+
+def _is_deserted(path: str) -> bool:
+    """Whether nobody listens there any more; one that is slow to answer still does."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(5)
+            probe.connect(path)
+    except (ConnectionRefusedError, FileNotFoundError):
+        return True
+    except OSError:
+        return False
     return False
 
 
