@@ -8,11 +8,13 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, KeyRefused, RepositoryError, SealError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import backup_prefix
 from support.keys import age_pair, ssh_pair
+from support.remotes import make_remotes
 from support.vaults import Escrow, written
 
 pytestmark = pytest.mark.needs("program:age", "program:zstd")
@@ -262,7 +264,7 @@ def test_the_instructions_give_the_key_back_with_standard_tools(escrow: Escrow, 
         ({"key_repo": {}}, "unknown key 'key_repo'.* Did you mean 'key_repositories'"),
     ],
 )
-def test_wrong_options_are_one_sentence_and_nothing_is_changed(escrow: Escrow, change: dict[str, object], message: str) -> None:
+def test_wrong_options_are_one_sentence_and_nothing_is_changed(escrow: Escrow, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         escrow.run(**change)
     assert (escrow.objects(), (escrow.root / "state").exists()) == ({}, False)
@@ -283,6 +285,23 @@ def test_a_vault_that_is_the_store_in_disguise_is_refused(escrow: Escrow, which:
     assert isinstance(error, ConfigurationError)
     assert "key repository 'vault' and data repository 'store' are not apart" in str(error)
     assert list(store.iterdir()) == []
+
+
+@pytest.mark.needs("program:rclone")
+@pytest.mark.parametrize("remote", ["disk", "nickname", "crypt"])
+def test_a_remote_that_leads_to_the_store_is_refused_whatever_it_wraps_it_in(escrow: Escrow, tmp_path: Path, remote: str) -> None:
+    remotes = make_remotes(tmp_path / "rclone")
+    store = {"type": "posix", "path": str(remotes.directory)}
+    error = escrow.fails(repositories={"store": store}, key_repositories={"vault": remotes.spec(remote)})
+    assert isinstance(error, ConfigurationError)
+    assert "key repository 'vault' and data repository 'store' are not apart" in str(error)
+
+
+def test_the_store_s_own_directory_by_ssh_is_refused(escrow: Escrow) -> None:
+    identity = ssh_pair(escrow.root / "ssh")
+    sftp = {"type": "sftp", "host": "localhost", "user": "keys", "path": escrow.store["path"], "identity_file": identity.path}
+    error = escrow.fails(key_repositories={"vault": {**sftp, "host_key": identity.public}})
+    assert "not apart: both lie in" in str(error)
 
 
 def test_a_bucket_by_another_name_of_its_host_and_a_shared_credential_are_refused(escrow: Escrow) -> None:
