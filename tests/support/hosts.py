@@ -42,6 +42,13 @@ class Host:
     def program(self) -> Path:
         return self.home / "runtime" / "bin" / "lifeboat"
 
+    def folder(self, name: str) -> Path:
+        """A private directory of the user's."""
+        path = self.home / name
+        path.mkdir(mode=0o700)
+        shutil.chown(path, self.user)
+        return path
+
     def variables(self, **more: Any) -> dict[str, Any]:
         return {
             "ansible_connection": "local",

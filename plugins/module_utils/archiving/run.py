@@ -47,7 +47,7 @@ __all__ = ["run"]
 
 def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """The module's result; raises `LifeboatError`."""
-    job = ArchivingJob.from_options(params)
+    job = ArchivingJob.from_options(params, check_mode)
     connection = open_connection(job.login, application_name=APPLICATION)
     with connection:
         story = _Story(job, connection, read_state(connection))

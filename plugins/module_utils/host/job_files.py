@@ -73,6 +73,10 @@ class Asked:
             name: options.path(asked_for, name, "directories", absolute=True) or Path(usual) for name, usual in DIRECTORIES.items()
         }
         system = options.text(given, "system", _WHERE)
+        if encode_name(system) != system:
+            raise ConfigurationError(
+                f"system {system!r} cannot be the name of a directory", _WHERE, "Take letters, digits, dots, - and _ for a host's system."
+            )
         scheduler = options.choice(given, "scheduler", _WHERE, SCHEDULERS, "cron")
         user = options.text(given, "user", _WHERE, "postgres")
         part_of = check_name(options.text(given, "part_of", _WHERE), "part_of")
