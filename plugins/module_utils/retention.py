@@ -6,8 +6,8 @@ Counts look at the calendar of the backups and never at the clock: of the newest
 newest one of each stays. So a clock that jumps and weeks without a backup remove nothing. Only `max_age` asks what time it is;
 whether the clock can be believed, and the listing, is asked before (`prune/doubts.py`).
 
-Law 6, before every other wish: the newest verified backup stays, and the newest good one; so does whatever a kept one builds on; where no
-backup is verified, all of them stay.
+Law 6, before every other wish: the newest verified backup stays, the newest that passed a drill, and the newest good one; so does
+whatever a kept one builds on; where no backup is verified, all of them stay.
 """
 
 from __future__ import annotations
@@ -76,14 +76,16 @@ class Policy:
 class Kept:
     """A backup that is there. `moment` is that of the state it holds, aware.
 
-    `problem` says why it is not good: it fills no place in a class then, and only age removes it, or a newer verified one
-    where it was its drill that `failed`. `verified`: a drill passed it, or every byte was compared with its digests. `held`
-    says what keeps it whatever the policy wants; `locked_until` until when the store lets nobody remove it.
+    `verified`: a drill passed it, or every byte was compared with its digests. `drilled`: its last drill passed, which says more: the
+    newest of those stays, too, so that whoever takes the host over cannot push it out with backups that are whole and worth nothing.
+    `problem` says why it is not good: it fills no place in a class then, and only age removes it, or a newer verified one where it was
+    its drill that `failed`. `held` says what keeps it whatever the policy wants; `locked_until` until when the store lets nobody remove it.
     """
 
     backup_id: str
     moment: dt.datetime
     verified: bool = False
+    drilled: bool = False
     problem: str = ""
     failed: bool = False
     parent: str = ""
@@ -154,6 +156,9 @@ def decide(backups: Sequence[Kept], policy: Policy, now: dt.datetime) -> list[De
         cases[good[0].backup_id].reasons.append("newest good")
     if verified is not None:
         cases[verified.backup_id].reasons.append("newest verified")
+    drilled = next((backup for backup in good if backup.drilled), None)
+    if drilled is not None:
+        cases[drilled.backup_id].reasons.append("newest that passed a drill")
     _hold_parents(cases)
     _hold_unproven(cases, good, verified)
     for case in cases.values():

@@ -16,7 +16,8 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def copies(options: dict[str, Any], work: Path) -> None:
         target = work / f"target-{step}"
         shutil.copytree(source, target)
         given = _at(options, target)
-        ended = _forked(lambda step=step, given=given: (_die_before(step), prune.run(given)))
+        ended = _forked([partial(_die_before, step), partial(prune.run, given)])
         _tell(given, ended)
         if ended == 0:
             return
@@ -43,7 +44,7 @@ def copies(options: dict[str, Any], work: Path) -> None:
 
 def on(options: dict[str, Any]) -> None:
     for _run in range(MOST):
-        ended = _forked(lambda: (_die_after_first_removal(), _without_grace(), prune.run(options)))
+        ended = _forked([_die_after_first_removal, _without_grace, partial(prune.run, options)])
         _tell(options, ended)
         if ended == 0:
             return
@@ -59,12 +60,13 @@ def _tell(options: dict[str, Any], ended: int) -> None:
         print(json.dumps({"ended": ended, "keys": [info.key for info in repository.list()], "options": options}), flush=True)
 
 
-def _forked(function: Callable[[], object]) -> int:
+def _forked(steps: Sequence[Callable[[], object]]) -> int:
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
-            function()
+            for step in steps:
+                step()
             status = 0
         finally:
             os._exit(status)
@@ -102,7 +104,7 @@ def _die_after_first_removal() -> None:
 def _without_grace() -> None:
     """The remains of the run before are seconds old, and a store's dates cannot be set back."""
     read = PrunePlan.from_options
-    PrunePlan.from_options = lambda given: dataclasses.replace(read(given), orphan_age_seconds=-60.0)  # type: ignore[method-assign,assignment]
+    PrunePlan.from_options = lambda given: dataclasses.replace(read(given), orphan_age_seconds=-60.0)  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import dataclasses
 import datetime as dt
 import itertools
 from collections.abc import Sequence
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -30,7 +31,7 @@ POLICIES = st.builds(
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[Kept]:
+def histories(draw: Any) -> list[Kept]:
     """Backups of one asset: some broken, some verified, some that build on the one before, at any hours of the last years."""
     minutes = sorted(draw(st.sets(st.integers(0, 3 * 366 * 24 * 60), max_size=12)), reverse=True)
     backups: list[Kept] = []
@@ -44,6 +45,7 @@ def histories(draw: st.DrawFn) -> list[Kept]:
                 f"{moment:%Y%m%dT%H%M%SZ}-{number:08x}",
                 moment,
                 verified=not problem and draw(st.booleans()),
+                drilled=not problem and draw(st.integers(0, 5)) == 0,
                 problem=problem,
                 failed=problem.startswith("its"),
                 parent=parent,
@@ -51,7 +53,8 @@ def histories(draw: st.DrawFn) -> list[Kept]:
                 locked_until=None if locked is None else NOW + dt.timedelta(days=locked),
             )
         )
-    return draw(st.permutations(backups))
+    shuffled: list[Kept] = draw(st.permutations(backups))
+    return shuffled
 
 
 def kept_of(decisions: Sequence[Decision]) -> set[str]:
@@ -73,6 +76,8 @@ def test_the_sixth_law_holds_for_every_history_and_policy(backups: list[Kept], p
         return
     assert verified[-1].backup_id in kept
     assert good[-1].backup_id in kept
+    drilled = [one for one in good if one.drilled]
+    assert not drilled or drilled[-1].backup_id in kept
     for backup_id in kept:
         assert not by_id[backup_id].parent or by_id[backup_id].parent in kept, "a kept backup lost what it builds on"
     assert all(one.backup_id in kept for one in backups if one.held)
@@ -122,7 +127,15 @@ def test_what_is_too_old_goes_unless_the_law_keeps_it(backups: list[Kept], days:
     policy = Policy(keep=9, monthly=9, max_age_seconds=days * 86400.0)
     decisions = decide(backups, policy, NOW)
     by_id = {one.backup_id: one for one in backups}
-    law = ("newest good", "newest verified", "its increment", "locked until", "a kept backup needs it", "none of its backups is")
+    law = (
+        "newest good",
+        "newest verified",
+        "newest that passed a drill",
+        "its increment",
+        "locked until",
+        "a kept backup needs it",
+        "none of its backups is",
+    )
     for decision in decisions:
         if NOW - by_id[decision.backup_id].moment > dt.timedelta(days=days) and decision.keep:
             assert decision.too_old

@@ -24,6 +24,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.doubts imp
 )
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.look import Asset, Orphan, Sight, Verdicts, look
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.plan import PrunePlan
+from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.remains import many_orphans, old_orphans, require_listed
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.state import Memory
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.wal import Cut, cut_of, old_wal
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Erased, Repository
@@ -35,8 +36,6 @@ __all__ = ["Job"]
 
 Holding = Callable[[list[Asset]], Mapping[BackupRef, str]]
 """Which backups of keys something needs, with the reason."""
-
-_FEW_ORPHANS = 3
 
 
 class Job:
@@ -55,6 +54,7 @@ class Job:
         self.locks: list[dict[str, Any]] = []
         self.wal: dict[str, Any] = {}
         self.uploads = 0
+        self._stale = ""
         self.read: list[str] = []
         self.doubts: list[str] = []
         self.problems: list[str] = []
@@ -70,17 +70,20 @@ class Job:
         self._refuse(clock_doubts(now, store_now, sight.newest_stored, seen))
         there = sum(len(asset.kept) for asset in sight.assets.values())
         self._refuse(listing_doubts(sight.listed, sight.broken, now, seen, there))
-        decided = self._decide(sight, store_now, holding)
-        orphans = self._old_orphans(sight, store_now or now)
-        self._refuse([*self._too_many(decided), *self._many_orphans(orphans, there)])
-        self._require_listed(sight.orphans)
+        self._stale = "" if "stale" in self.plan.accept else is_stale(sight.listed, now, store_now)
+        decided = self._decide(sight, holding)
+        # What is being written now looks old to a clock that jumped.
+        orphans = [] if self._stale else old_orphans(sight.orphans, self.plan.orphan_age_seconds, store_now or now, now)
+        self._refuse([*self._too_many(decided), *many_orphans(orphans, there)])
+        require_listed(self.repository, sight.orphans, now)
         self._report_kept(decided)
         if not self.check_mode:
             self._remember(memory, decided)
         self._lengthen_locks(decided, sight)
         self._remove(decided, sight)
         self._remove_orphans(orphans)
-        self._remove_uploads(store_now or now)
+        if not self._stale:
+            self._remove_uploads(store_now or now)
         self._remove_wal(decided)
 
     @property
@@ -109,17 +112,16 @@ class Job:
         }
         return Seen(seen.at, left)
 
-    def _decide(self, sight: Sight, store_now: dt.datetime | None, holding: Holding) -> list[Decided]:
-        stale = "" if "stale" in self.plan.accept else is_stale(sight.listed, self._at.at, store_now)
+    def _decide(self, sight: Sight, holding: Holding) -> list[Decided]:
         held = holding([asset for asset in sight.assets.values() if asset.kind == "keys"])
         decided = []
         for _title, asset in sorted(sight.assets.items()):
             policy = self.plan.policy(self.repository.name, asset.kind, asset.name)
-            if stale and policy.max_age_seconds is not None:
+            if self._stale and policy.max_age_seconds is not None:
                 # Without the age that was promised, what it alone limits would all go or all stay: all of it stays.
                 policy = dataclasses.replace(policy, max_age_seconds=None)
-                if f"{self.repository.name}: {stale}" not in self.problems:
-                    self.problems.append(f"{self.repository.name}: {stale}")
+                if f"{self.repository.name}: {self._stale}" not in self.problems:
+                    self.problems.append(f"{self.repository.name}: {self._stale}")
             own = {ref.backup_id: why for ref, why in held.items() if (ref.kind, ref.name) == (asset.kind, asset.name)}
             found = decide_asset(asset, policy, self._at.at, self.repository, own, self.plan.read_whole, self.check_mode, self._progress)
             self.problems += [f"{self.repository.name}: {problem}" for problem in found.problems]
@@ -212,32 +214,6 @@ class Job:
                 f"repository {self.repository.name!r}",
                 "Something else removes backups there; find out what.",
             )
-
-    def _old_orphans(self, sight: Sight, at: dt.datetime) -> list[Orphan]:
-        grace = dt.timedelta(seconds=self.plan.orphan_age_seconds)
-        # By its name, too: what says that it is new may be written still, whatever the store's dates say.
-        return [
-            orphan
-            for orphan in sight.orphans
-            if orphan.newest is not None and at - orphan.newest > grace and self._at.at - layout.moment_of(orphan.ref.backup_id) > grace
-        ]
-
-    def _require_listed(self, orphans: list[Orphan]) -> None:
-        """Ask for the manifests of what seems to have none: a listing that ends early makes orphans of all that it leaves out."""
-        for orphan in orphans:
-            info = self.repository.stat(layout.manifest_key(orphan.ref))
-            # One that was finished since is no fault of the listing.
-            if info is not None and (info.modified is None or info.modified < self._at.at - dt.timedelta(minutes=1)):
-                raise RetentionRefused(
-                    f"backup {orphan.ref.backup_id} of {orphan.ref.kind}/{orphan.ref.name} was not listed and exists",
-                    f"repository {self.repository.name!r}",
-                    "The listing cannot be believed; look at the store.",
-                )
-
-    def _many_orphans(self, orphans: list[Orphan], there: int) -> list[Doubt]:
-        if len(orphans) <= max(_FEW_ORPHANS, there / 2):
-            return []
-        return [Doubt("orphans", f"{many(len(orphans), 'folder')} without a manifest, beside {many(there, 'backup')}: are manifests gone?")]
 
     def _remove_orphans(self, orphans: list[Orphan]) -> None:
         for orphan in orphans:

@@ -122,6 +122,7 @@ def _kept(backup: Backup, found: Listed, there_bytes: int, date: str, memory: Me
         backup.ref.backup_id,
         found.moment,
         verified=verified and not problem and not failed,
+        drilled=verdict == PASSED and not problem,
         problem="its drill failed" if failed else problem,
         failed=failed,
         parent=backup.summary.parent,
