@@ -107,7 +107,7 @@ class Fleet:
         if not self.tasks:
             self.play_site(1)
         playbook = self.place.root / "empty.json"
-        tasks = [{"ansible.builtin.ping": {}}] * self.tasks
+        tasks: list[dict[str, Any]] = [{"ansible.builtin.ping": {}}] * self.tasks
         playbook.write_text(json.dumps([{"hosts": "databases", "gather_facts": False, "tasks": tasks}]))
         return self._play(hosts, str(playbook), forks)
 
