@@ -18,7 +18,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import Ba
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Erased, Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
 
-__all__ = ["Moment", "hidden_manifest", "lengthen_locks", "remove_backup", "remove_orphan"]
+__all__ = ["Moment", "hidden_manifest", "lengthen_locks", "lock_wanted", "remove_backup", "remove_orphan"]
 
 _GOOD_FOR_SECONDS = 3600.0
 _CLOCK_MAY_DRIFT_SECONDS = 60.0
@@ -92,6 +92,16 @@ def lengthen_locks(repository: Repository, ref: BackupRef, volumes: list[str], u
         repository.lengthen_lock(layout.artifact_key(ref, name), until)
     repository.lengthen_lock(key, until)
     return True
+
+
+def lock_wanted(stored: dt.datetime, span: dt.timedelta, stays_until: dt.datetime | None, at: dt.datetime) -> dt.datetime | None:
+    """Until when a backup should be locked by now, or None while the lock that it came with is young enough. Pure.
+
+    Half-way through a lock, it is due again: for as long as a new backup is locked, and never beyond what its class keeps it.
+    """
+    if stays_until is None or stored + span > at + span / 2:
+        return None
+    return min(stays_until, at + span)
 
 
 def _erase_key(repository: Repository, key: str) -> Erased:

@@ -173,15 +173,15 @@ class Job:
         stored = {one.backup_id: one.stored or one.moment for one in sight.listed}
         for found in decided:
             for decision in found.decisions:
-                until = None if decision.stays_until is None else min(decision.stays_until, self._at.at + span)
-                if until is None or stored[decision.backup_id] + span > self._at.at + span / 2:
-                    continue
-                self._lengthen(found.asset, decision, until - dt.timedelta(days=1))
+                until = act.lock_wanted(stored[decision.backup_id], span, decision.stays_until, self._at.at)
+                if until is not None:
+                    self._lengthen(found.asset, decision, until)
 
     def _lengthen(self, asset: Asset, decision: Decision, until: dt.datetime) -> None:
         backup = asset.backups[decision.backup_id]
         held = self.repository.locked_until(layout.manifest_key(backup.ref))
-        if held is not None and held < until:
+        # A day more or less is no reason to ask for it each night.
+        if held is not None and held < until - dt.timedelta(days=1):
             if not self.check_mode:
                 self._at.check()
                 names = [volume.name for artifact in backup.manifest.artifacts for volume in artifact.volumes]

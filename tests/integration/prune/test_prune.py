@@ -22,12 +22,14 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
     RepositoryError,
     RetentionRefused,
 )
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import sign
 from support.backups import check_complete
 from support.keys import ssh_pair
 from support.modules import run_module
 from support.prunes import DAY, directory, exists, fill, fill_bases, ids, put_wal
+from support.reports import a_report
 from support.shelf import Shelf
 
 Prune = Callable[..., dict[str, Any]]
@@ -76,6 +78,21 @@ def test_without_reading_only_a_drill_proves_and_without_one_nothing_goes(shelf:
     assert not result["changed"]
     assert result["kept"][4]["reasons"] == ["none of its backups is verified, so none goes"]
     assert "no backup of database/shop is verified" in result["warnings"][0]
+
+
+def test_what_a_drill_said_counts_for_more_than_bytes(shelf: Shelf, prune: Prune, tmp_path: Path) -> None:
+    made = fill(shelf, 6)
+    reports = directory(tmp_path / "reports")
+    with open_repository("reports", reports) as repository:
+        for manifest, verdict in ((made[0], "failed"), (made[4], "passed")):
+            report = a_report(backup_id=manifest.backup_id, verdict=verdict, started_at=now())
+            repository.put(layout.report_key(manifest.ref, report.started_at), report.to_bytes())
+    result = prune(shelf, {"daily": 2}, report_repository=reports)
+    assert [exists(shelf, manifest) for manifest in made] == [True, True, True, False, True, False]
+    reasons = {entry["backup_id"]: entry["reasons"] for entry in result["kept"]}
+    assert reasons[made[0].backup_id] == ["left as it is: its drill failed"]
+    assert reasons[made[1].backup_id] == ["daily 1 of 2", "newest good"]
+    assert reasons[made[4].backup_id] == ["newest verified", "newest that passed a drill"]
 
 
 def test_a_newest_that_is_damaged_fails_the_run_and_an_older_whole_one_stands_for_it(shelf: Shelf, prune: Prune) -> None:
