@@ -172,7 +172,8 @@ _DOWNLOAD = """\
 1. Download the whole folder, for example one of
    - `cp -r REPOSITORY/@PREFIX@ backup`
    - `aws s3 cp --recursive s3://BUCKET/@PREFIX@ backup`
-   - `rclone copy REMOTE:BUCKET/@PREFIX@ backup`
+   - `sftp -r USER@HOST:PATH/@PREFIX@ backup`
+   - `rclone copy REMOTE:PATH/@PREFIX@ backup`
 """
 
 _FULL_SHORT = _DOWNLOAD + "2. `cd backup && sh restore.sh@KEY_PATH@ --into /path/to/data@TABLESPACE_PATH@`\n"

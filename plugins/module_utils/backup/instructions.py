@@ -103,7 +103,8 @@ for the unpacked dump, and an empty PostgreSQL @MAJOR@ server with the extension
 1. Download the whole folder, for example one of
    - `cp -r REPOSITORY/@PREFIX@ backup`
    - `aws s3 cp --recursive s3://BUCKET/@PREFIX@ backup`
-   - `rclone copy REMOTE:BUCKET/@PREFIX@ backup`
+   - `sftp -r USER@HOST:PATH/@PREFIX@ backup`
+   - `rclone copy REMOTE:PATH/@PREFIX@ backup`
 2. `cd backup && sh restore.sh@KEY_PATH@`
 
 The script checks every file against its digest, opens it, and restores into the server that `PGHOST`, `PGPORT` and
@@ -233,7 +234,8 @@ server. Restore this **before** the databases: what they hold belongs to these r
 1. Download the whole folder, for example one of
    - `cp -r REPOSITORY/@PREFIX@ backup`
    - `aws s3 cp --recursive s3://BUCKET/@PREFIX@ backup`
-   - `rclone copy REMOTE:BUCKET/@PREFIX@ backup`
+   - `sftp -r USER@HOST:PATH/@PREFIX@ backup`
+   - `rclone copy REMOTE:PATH/@PREFIX@ backup`
 2. `cd backup && sh restore.sh@KEY_PATH@`
 
 The script checks every file against its digest, opens it, and runs `globals.sql` on the server that `PGHOST`, `PGPORT` and
