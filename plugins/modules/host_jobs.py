@@ -45,6 +45,10 @@ options:
       - The system user who runs the jobs. Secrets belong to this user.
     type: str
     default: postgres
+  objective:
+    description:
+      - What was promised, as one word or as a mapping; see the page on objectives. It gives jobs with the schedule V(objective) theirs.
+    type: raw
   scheduler:
     description:
       - What starts the jobs. V(cron) goes by the host's own clock, V(systemd) by UTC. With V(none) only files are written.
@@ -77,7 +81,7 @@ options:
       schedule:
         description:
           - When it is due, as V(daily), V(weekly on sunday at 02:30), V(monthly), V(hourly), V(every 15m), or five fields of a crontab.
-            V(never) for a job that only a person starts.
+            V(never) for a job that only a person starts; V(objective) for as often as O(objective) asks.
           - What names no time gets one from a digest of the system, the host and the job, so that hosts do not all come at once.
         type: str
         default: never
@@ -261,6 +265,7 @@ def main() -> None:
             "system": {"type": "str", "required": True},
             "part_of": {"type": "str", "required": True},
             "user": {"type": "str", "default": "postgres"},
+            "objective": {"type": "raw"},
             "scheduler": {"type": "str", "choices": ["cron", "systemd", "none"], "default": "cron"},
             "jobs": {
                 "type": "list",

@@ -16,10 +16,13 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Co
 from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.job import SCHEMA, JobFile, check_name, parse_job
 from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.schedule import Schedule, parse_schedule
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import encode_name
+from ansible_collections.lifeboat.postgres.plugins.module_utils.objective import Objective, resolve
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import host_name
 
 __all__ = ["DIRECTORIES", "SCHEDULERS", "Asked", "Secret", "clock_is_utc", "clock_name"]
 
+BY_OBJECTIVE = "objective"
+"""As a schedule: as often as the objective asks for."""
 SCHEDULERS = ("cron", "systemd", "none")
 DIRECTORIES: Mapping[str, str] = {
     "runtime": "/opt/lifeboat",
@@ -33,7 +36,7 @@ DIRECTORIES: Mapping[str, str] = {
 }
 """Where things lie, by the words of the option `directories`."""
 
-KEYS = ("system", "part_of", "user", "scheduler", "jobs", "secrets", "wal", "launcher_dir", "directories", "owner", "python")
+KEYS = ("system", "part_of", "user", "objective", "scheduler", "jobs", "secrets", "wal", "launcher_dir", "directories", "owner", "python")
 _JOB_KEYS = ("name", "kind", "options", "schedule", "timeout", "on_failure", "dead_man_url_file")
 _WHERE = "host_jobs"
 
@@ -80,6 +83,7 @@ class Asked:
         scheduler = options.choice(given, "scheduler", _WHERE, SCHEDULERS, "cron")
         user = options.text(given, "user", _WHERE, "postgres")
         part_of = check_name(options.text(given, "part_of", _WHERE), "part_of")
+        promised = resolve(given.get("objective"))
         documents: dict[str, dict[str, Any]] = {}
         for number, item in enumerate(_list(given, "jobs"), 1):
             where = f"jobs, item {number}"
@@ -87,7 +91,7 @@ class Asked:
             name = check_name(options.text(item, "name", where), where)
             if name in documents:
                 raise ConfigurationError(f"two jobs are called {name!r}", where, "Give each a name of its own.")
-            schedule = _schedule(item, f"{where}: schedule", f"{system}\0{host_name()}\0{name}")
+            schedule = _schedule(item, promised, f"{where}: schedule", f"{system}\0{host_name()}\0{name}")
             documents[name] = {
                 "schema": SCHEMA,
                 "job": name,
@@ -157,8 +161,26 @@ def clock_name() -> str:
     return target.partition("/zoneinfo/")[2] or "/".join(time.tzname)
 
 
-def _schedule(item: Mapping[str, Any], where: str, seed: str) -> Schedule | None:
-    return parse_schedule(options.text(item, "schedule", where, ""), where, seed)
+def _schedule(item: Mapping[str, Any], promised: Objective, where: str, seed: str) -> Schedule | None:
+    text = options.text(item, "schedule", where, "")
+    if text == BY_OBJECTIVE:
+        text = _cadence(str(item.get("kind")), promised, where)
+    return parse_schedule(text, where, seed)
+
+
+def _cadence(kind: str, promised: Objective, where: str) -> str:
+    """How often a job of this kind has to run, so that what was promised can be kept."""
+    cadences = {
+        "logical": promised.dump_every_seconds,
+        "base": promised.incremental_every_seconds or promised.base_every_seconds or 7 * 86400,
+        "verify": promised.verify_every_seconds,
+        "drill": promised.drill_every_seconds,
+    }
+    if kind not in cadences:
+        raise ConfigurationError(f"an objective says nothing about how often a job of kind {kind} runs", where, "Name its schedule.")
+    seconds = int(cadences[kind])
+    unit, size = next((unit, size) for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)) if seconds % size == 0)
+    return f"every {seconds // size}{unit}"
 
 
 def _list(given: Mapping[str, Any], key: str) -> Sequence[Any]:

@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, MissingTool
-from ansible_collections.lifeboat.postgres.plugins.module_utils.host import job_files
 from ansible_collections.lifeboat.postgres.plugins.module_utils.host.jobs import run
 from support.hosts import Host, a_host
 
@@ -46,6 +46,15 @@ def test_what_is_predicted_is_done_and_then_nothing_is_left_to_do(host: Host) ->
     assert (again["changed"], again["diff"]) == (False, [])
 
 
+def test_a_promise_says_how_often(host: Host) -> None:
+    asked = jobs("looks", schedule="objective")
+    weekly, daily, hourly = (
+        set_up(host, jobs=asked, objective=promise)["jobs"][0]["schedule"].split() for promise in (None, "strict", {"verify_every": "6h"})
+    )
+    assert (weekly[4].isdigit(), daily[2:]) == (True, ["*", "*", "*"])
+    assert len(hourly[1].split(",")) == 4
+
+
 def test_jobs_of_other_sets_and_systems_are_left_alone(host: Host) -> None:
     set_up(host, jobs=jobs("one", "two"))
     set_up(host, part_of="keys", jobs=jobs("three"))
@@ -79,7 +88,7 @@ def test_a_name_that_cron_would_pass_by_is_written_so_that_it_does_not(host: Hos
 
 
 def test_a_clock_that_is_not_utc_is_said(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_files.time, "timezone", -3600)
+    monkeypatch.setattr(time, "timezone", -3600)
     result = set_up(host, jobs=jobs("one"))
     assert "cron goes by this host's clock" in result["warnings"][0]
     assert result["jobs"][0]["zone"] == "local"
@@ -113,6 +122,8 @@ def test_launchers_name_the_link_and_the_python_of_the_runtime_and_never_become_
         ({"jobs": jobs("one", optoins={})}, "Did you mean 'options'?"),
         ({"secrets": {"../passwd": "hush"}}, "cannot be the name of a secret's file"),
         ({"secrets": {"one.json": "hush"}}, "cannot be the name of a secret's file"),
+        ({"objective": "standrd"}, "Did you mean 'standard'?"),
+        ({"jobs": jobs("one", kind="heartbeat", schedule="objective")}, "Name its schedule"),
         ({"scheduler": "corn"}, "Did you mean 'cron'?"),
         ({"directories": {"confg": "/x"}}, "Did you mean 'config'?"),
         ({"part_of": "Backup!"}, "cannot be the name of a job"),

@@ -36,7 +36,7 @@ class Site:
             "lifeboat_archiving_become_user": "",
             "lifeboat_lock_dir": str(self.host.home / "locks"),
             "lifeboat_databases": [{"name": "postgres"}],
-            "lifeboat_archive_wal": True,
+            "lifeboat_objective": "standard",
         }
         return self.host.play(playbook, *arguments, **{**described, **variables})
 

@@ -19,7 +19,7 @@ GROUP = grp.getgrgid(os.getegid()).gr_name
 
 def test_what_differs_is_made_so_and_then_nothing_differs(tmp_path: Path) -> None:
     (tmp_path / "old").write_text("x")
-    wanted = [
+    wanted: list[Directory | File | Link | Absent] = [
         Directory(tmp_path / "d", 0o750, USER, GROUP),
         File(tmp_path / "d" / "job.json", b"{}\n", 0o640, USER, GROUP),
         File(tmp_path / "d" / "secret", b"hush\n", 0o600, USER, GROUP, secret=True),

@@ -84,6 +84,6 @@ def test_other_files_beside_the_jobs_are_passed_by_and_one_that_is_broken_is_sai
     assert {Path(fault.where).name for fault in faults} == {"cut.json", "renamed.json"}
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("prune", "keys", "freshness")])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_leads_to_a_function(kind: str) -> None:
     assert callable(function_of(kind))
