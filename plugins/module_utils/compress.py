@@ -20,7 +20,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import CH
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["METHOD", "SUFFIX", "compressor", "decompressor", "packed", "unpacked", "unpacked_bytes"]
+__all__ = ["METHOD", "OTHER_COPY", "SUFFIX", "compressor", "decompressor", "library_at_hand", "packed", "unpacked", "unpacked_bytes"]
 
 METHOD = "zstd"
 SUFFIX = ".zst"
@@ -28,7 +28,7 @@ LEVELS = range(1, 20)
 PIECE_BYTES = 1024
 """What the library is given at a time. Zeros shrink to 4 bytes per block of 128 KiB, so this bounds memory to 32 MiB."""
 
-_DAMAGED = "Use another repository's copy."
+OTHER_COPY = "Use another repository's copy."
 _DAMAGE_WORDS = ("premature end", "end of file", "unknown header", "unsupported format", "Decoding error")
 
 
@@ -66,7 +66,7 @@ def packed(data: bytes, level: int = 3) -> bytes:
 
     Raises as `compressor` does.
     """
-    library = _at_hand()
+    library = library_at_hand()
     if library is None or level not in LEVELS:
         return _through(compressor(level), data)
     result: bytes = library.ZstdCompressor(level=level, write_checksum=True).compress(data)
@@ -75,12 +75,12 @@ def packed(data: bytes, level: int = 3) -> bytes:
 
 def unpacked(data: bytes, limit_bytes: int) -> bytes:
     """The inverse in memory; raises `IntegrityError` for what is cut, damaged, or larger than `limit_bytes` when opened."""
-    library = _at_hand()
+    library = library_at_hand()
     if library is not None and 0 <= unpacked_bytes(data) <= limit_bytes:
         try:
             whole: bytes = library.ZstdDecompressor().decompress(data, allow_extra_data=False)
         except library.ZstdError as error:
-            raise IntegrityError(f"the compressed stream is damaged: {clean_line(str(error))}", METHOD, _DAMAGED) from None
+            raise IntegrityError(f"the compressed stream is damaged: {clean_line(str(error))}", METHOD, OTHER_COPY) from None
         return whole
     parts: list[bytes] = []
     room = limit_bytes
@@ -89,7 +89,7 @@ def unpacked(data: bytes, limit_bytes: int) -> bytes:
         nonlocal room
         room -= len(chunk)
         if room < 0:
-            raise IntegrityError(f"the compressed stream holds more than {limit_bytes} bytes", METHOD, _DAMAGED)
+            raise IntegrityError(f"the compressed stream holds more than {limit_bytes} bytes", METHOD, OTHER_COPY)
         parts.append(chunk)
 
     run_through([decompressor()], [data], keep)
@@ -98,7 +98,7 @@ def unpacked(data: bytes, limit_bytes: int) -> bytes:
 
 def unpacked_bytes(data: bytes) -> int:
     """What it says that it holds, or -1 where it does not say so (it was written to a pipe) or nobody here can read it."""
-    library = _at_hand()
+    library = library_at_hand()
     if library is None:
         return -1
     try:
@@ -108,7 +108,8 @@ def unpacked_bytes(data: bytes) -> int:
     return size if 0 <= size < 1 << 62 else -1
 
 
-def _at_hand() -> ModuleType | None:
+def library_at_hand() -> ModuleType | None:
+    """The library, or None where it is not installed."""
     try:
         return _library()
     except MissingTool:
@@ -148,16 +149,16 @@ def _decompress(library: ModuleType, source: BinaryIO, target: BinaryIO) -> None
         try:
             target.write(frame.decompress(data))
         except library.ZstdError as error:
-            raise IntegrityError(f"the compressed stream is damaged: {clean_line(str(error))}", METHOD, _DAMAGED) from None
+            raise IntegrityError(f"the compressed stream is damaged: {clean_line(str(error))}", METHOD, OTHER_COPY) from None
         rest = b""
         if frame.eof:
             rest, frame, frames = frame.unused_data, None, frames + 1
     if frame is not None or not frames:
-        raise IntegrityError("the compressed stream ends early", METHOD, _DAMAGED)
+        raise IntegrityError("the compressed stream ends early", METHOD, OTHER_COPY)
 
 
 def _explain(status: int, stderr: str) -> LifeboatError | None:
     said = clean_line(stderr).replace("/*stdin*\\", "stream").removeprefix("zstd: ")
     if status > 0 and any(word in said for word in _DAMAGE_WORDS):
-        return IntegrityError(f"the compressed stream is damaged or ends early: {said}", METHOD, _DAMAGED)
+        return IntegrityError(f"the compressed stream is damaged or ends early: {said}", METHOD, OTHER_COPY)
     return None

@@ -20,11 +20,11 @@ from typing import BinaryIO
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, PipelineError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import clean_line
 
-__all__ = ["CHUNK_BYTES", "Failure", "FunctionStage", "Stage", "clean_line", "copy", "move"]
+__all__ = ["CHUNK_BYTES", "WORTHWHILE_BYTES", "Failure", "FunctionStage", "Stage", "clean_line", "copy", "move", "nap_seconds"]
 
 CHUNK_BYTES = 1024 * 1024
 _BUFFER_BYTES = 256 * 1024
-_WORTHWHILE_BYTES = 128 * 1024
+WORTHWHILE_BYTES = 128 * 1024
 _NAP_SECONDS = 0.001
 """Many a program writes 4 KiB at a time (pg_dump does). To wake up for each costs more than to move it; a large pipe, which takes
 longer to fill than this, keeps both ends busy meanwhile."""
@@ -121,14 +121,14 @@ def copy(source: BinaryIO, target: BinaryIO) -> int:
 def move(source: int, target: int) -> int:
     """Move a pipe's bytes into another pipe to the end, inside the kernel where it can (splice(2), Linux); returns the bytes moved."""
     splice = getattr(os, "splice", None)  # Python 3.10 and newer
-    nap = _NAP_SECONDS if _holds(source) >= 4 * _WORTHWHILE_BYTES else 0.0
+    nap = nap_seconds(source)
     total = 0
     while splice is not None:
         moved: int = splice(source, target, CHUNK_BYTES)
         if not moved:
             return total
         total += moved
-        if nap and moved < _WORTHWHILE_BYTES:
+        if nap and moved < WORTHWHILE_BYTES:
             time.sleep(nap)
     while data := os.read(source, CHUNK_BYTES):
         view = memoryview(data)
@@ -138,12 +138,12 @@ def move(source: int, target: int) -> int:
     return total
 
 
-def _holds(pipe: int) -> int:
-    """How many bytes a pipe takes before its writer waits; 0 where that cannot be told."""
+def nap_seconds(pipe: int) -> float:
+    """How long to let it fill after less than `WORTHWHILE_BYTES` came out of it: 0 for one that holds little, or is no pipe."""
     try:
-        return fcntl.fcntl(pipe, _F_GETPIPE_SZ)
+        return _NAP_SECONDS if fcntl.fcntl(pipe, _F_GETPIPE_SZ) >= 4 * WORTHWHILE_BYTES else 0.0
     except OSError:
-        return 0
+        return 0.0
 
 
 def _reader_is_gone(pipe: int) -> bool:

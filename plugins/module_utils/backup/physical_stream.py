@@ -23,6 +23,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.physical_
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.reach import client_conninfo, client_program
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import BackupWriter
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ArchiveError, BackupGuardError, LifeboatError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.frames import packing
 from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import FunctionStage, Pipeline, ProcessStage, Stage
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.base_programs import PgBaseBackup
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.replication import base_fault, lacks_summaries
@@ -124,7 +125,7 @@ def take(
 def _streamed(job: PhysicalJob, process: ProcessStage, writer: BackupWriter, watch: ArchiverWatch, manifest: BinaryIO) -> Taken:
     """No temporary copy anywhere."""
     reading = _Reading(manifest)
-    stages: list[Stage] = [process, reading.tar, compress.compressor(job.compression_level), job.sealer.stage()]
+    stages: list[Stage] = [process, *packing(job.compression_level, reading.tar), job.sealer.stage()]
     with Pipeline(stages) as sealed, watch.begin(sealed.kill):
         writer.store(f"{BASE_NAME}{compress.SUFFIX}{job.sealer.suffix}", "base", sealed)
     return _taken(reading, manifest, reading.tar.size_bytes, reading.tar.file_bytes, lambda: None)
@@ -145,12 +146,14 @@ def _staged(job: PhysicalJob, process: ProcessStage, writer: BackupWriter, watch
     readings = {name: _Reading(None) for name in tars}
     # Before anything is sent, its whole shape is looked at: that costs one reading of what lies in memory for the most part.
     for name in tars:
-        with Pipeline([_file_stage(stage / name), readings[name].tar]) as looked_at:
-            looked_at.finish()
+        with open(stage / name, "rb", buffering=0) as tar:
+            while piece := tar.read(CHUNK_BYTES):
+                readings[name].tar.feed(piece)
+            readings[name].tar.finish()
 
     def send() -> None:
         for name in tars:
-            stages = [_file_stage(stage / name), compress.compressor(job.compression_level), job.sealer.stage()]
+            stages = [_file_stage(stage / name), *packing(job.compression_level), job.sealer.stage()]
             with Pipeline(stages) as sealed:
                 writer.store(f"{name}{compress.SUFFIX}{job.sealer.suffix}", "base", sealed)
 

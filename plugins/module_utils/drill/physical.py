@@ -129,7 +129,8 @@ def _link(fetcher: Fetcher, room: Room, data: Path, spaces: Path, programs: Base
                 directory = tablespaces[oid] = spaces / oid
                 _mine(directory, room.account)
             unpacker = BaseUnpacker(directory, left, f"backup {manifest.backup_id}", _owner(room.account))
-            fetcher.pour(artifact, [unpacker])
+            with contextlib.closing(unpacker):
+                fetcher.pour(artifact, unpacker)
             left -= unpacker.size_bytes
             names |= unpacker.names if not number else set()
         if left:

@@ -8,17 +8,16 @@ here: directories and regular files only, each once, below one directory, never 
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import errno
 import os
-import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.base_tar import BLOCK, padding
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.tar_walk import TarWalk
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.reserve import reserve
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import IntegrityError, PipelineError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import CHUNK_BYTES, FunctionStage
 
 __all__ = ["BaseUnpacker"]
 
@@ -27,16 +26,15 @@ _RESERVED_FROM = 1024 * 1024
 _REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE)
 
 
-class BaseUnpacker(FunctionStage):
-    """The last stage of a stream: writes what the tar holds into `directory`, which exists and is empty.
+class BaseUnpacker(TarWalk):
+    """Writes what the tar holds into `directory`, which exists and is empty. Close it, however it ended.
 
     `owner` (user and group id) gets every file, where it is given (needs root). `size_bytes` is what came; more than `limit_bytes` is
     refused. Raises `IntegrityError` that names what is wrong, `PipelineError` for a full disk.
     """
 
     def __init__(self, directory: Path, limit_bytes: int, where: str, owner: tuple[int, int] | None = None) -> None:
-        super().__init__("unpacking the base backup", self._unpack)
-        self.size_bytes = 0
+        super().__init__()
         self.names: set[str] = set()
         """The top level of it."""
         self._directory = directory
@@ -44,43 +42,55 @@ class BaseUnpacker(FunctionStage):
         self._where = where
         self._owner = owner
         self._made: set[str] = set()
-        self._splices = hasattr(os, "splice")
+        self._file = -1
 
-    def _unpack(self, source: BinaryIO, _target: BinaryIO) -> None:
-        reader, ended = source.fileno(), False
-        while header := self._read(reader, BLOCK):
-            if not any(header):
-                ended = True  # the end is two empty blocks, and whatever padding follows is empty, too
-                continue
-            if ended:
-                raise self._wrong("something follows its end")
-            self._member(header, reader)
-        if not ended:
-            raise self._wrong("it ends early")
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        if self.size_bytes + len(data) > self._limit_bytes:
+            raise self._too_large()
+        super().feed(data)
 
-    def _member(self, header: bytes, reader: int) -> None:
-        try:
-            member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
-        except tarfile.HeaderError as error:
-            raise self._wrong(f"a header in it is damaged: {error}") from None
+    def begin(self, member: tarfile.TarInfo) -> None:
         name = member.name.rstrip("/")
         parts = name.removeprefix("./").split("/")  # the server itself writes ./pg_wal/archive_status
         if any(part in ("", ".", "..") for part in parts) or "\0" in name:
-            raise self._wrong(f"{member.name!r} in it is no path below the server's directory")
+            raise self.wrong(f"{member.name!r} in it is no path below the server's directory")
         self.names.add(parts[0])
-        try:
+        with self._faults():
             if member.type == tarfile.DIRTYPE:
                 self._make("/".join(parts), member.mode)
             elif member.type in _REGULAR:
                 if len(parts) > 1:
                     self._make("/".join(parts[:-1]), 0o700)
-                self._file("/".join(parts), member, reader)
+                self._create("/".join(parts), member)
             else:
-                raise self._wrong(f"{member.name!r} in it is neither a file nor a directory")
+                raise self.wrong(f"{member.name!r} in it is neither a file nor a directory")
+
+    def piece(self, data: memoryview) -> None:
+        with self._faults():
+            while data:
+                data = data[os.write(self._file, data) :]
+
+    def end(self) -> None:
+        with self._faults():
+            self.close()
+
+    def close(self) -> None:
+        """The file that is being written, if any."""
+        descriptor, self._file = self._file, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def wrong(self, what: str) -> IntegrityError:
+        return IntegrityError(f"the opened backup is not what pg_basebackup wrote: {what}", self._where)
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             if error.errno in (errno.EEXIST, errno.ELOOP, errno.ENOTDIR, errno.EISDIR):
-                raise self._wrong(f"it holds {member.name!r} twice") from None
-            raise PipelineError(f"the opened backup cannot be written: {error.strerror}", member.name) from None
+                raise self.wrong(f"it holds {self._name!r} twice") from None
+            raise PipelineError(f"the opened backup cannot be written: {error.strerror}", self._name) from None
 
     def _make(self, name: str, mode: int) -> None:
         if name in self._made:
@@ -96,71 +106,17 @@ class BaseUnpacker(FunctionStage):
             path.chmod(0o700 | mode & 0o050)
         self._made.add(name)
 
-    def _file(self, name: str, member: tarfile.TarInfo, reader: int) -> None:
-        if member.size < 0 or self.size_bytes + member.size > self._limit_bytes:
-            raise self._wrong(f"it holds more than {self._limit_bytes} bytes, which is what the manifest says")
+    def _create(self, name: str, member: tarfile.TarInfo) -> None:
+        if self.size_bytes + member.size > self._limit_bytes:
+            raise self._too_large()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(self._directory / name, flags, 0o600)
-        try:
-            if self._owner is not None:
-                os.fchown(descriptor, *self._owner)
-            if member.mode & 0o040:
-                os.fchmod(descriptor, 0o640)
-            if member.size >= _RESERVED_FROM:
-                _reserve(descriptor, member.size)
-            self._move(reader, descriptor, member.size, name)
-        finally:
-            os.close(descriptor)
-        if padding(member.size):
-            self._read(reader, padding(member.size))
+        self._file = os.open(self._directory / name, flags, 0o600)
+        if self._owner is not None:
+            os.fchown(self._file, *self._owner)
+        if member.mode & 0o040:
+            os.fchmod(self._file, 0o640)
+        if member.size >= _RESERVED_FROM:
+            reserve(self._file, member.size)
 
-    def _move(self, reader: int, descriptor: int, left: int, name: str) -> None:
-        """So many bytes into the file, inside the kernel where it can (splice(2), Linux, Python 3.10 and newer)."""
-        while left:
-            moved = 0
-            if self._splices:
-                try:
-                    moved = os.splice(reader, descriptor, min(left, CHUNK_BYTES))  # type: ignore[attr-defined,unused-ignore]
-                except OSError as error:
-                    if error.errno != errno.EINVAL:
-                        raise
-                    self._splices = False  # this file system takes no pipes
-                    continue
-            else:
-                piece = memoryview(os.read(reader, min(left, CHUNK_BYTES)))
-                moved = len(piece)
-                while piece:
-                    piece = piece[os.write(descriptor, piece) :]
-            if not moved:
-                raise self._wrong(f"it ends within {name!r}")
-            self.size_bytes += moved
-            left -= moved
-
-    def _read(self, reader: int, count: int) -> bytes:
-        data = os.read(reader, count)
-        while 0 < len(data) < count and (more := os.read(reader, count - len(data))):
-            data += more
-        if data and len(data) < count:
-            raise self._wrong("it ends within a block")
-        self.size_bytes += len(data)
-        if self.size_bytes > self._limit_bytes:
-            raise self._wrong(f"it holds more than {self._limit_bytes} bytes, which is what the manifest says")
-        return data
-
-    def _wrong(self, what: str) -> IntegrityError:
-        return IntegrityError(f"the opened backup is not what pg_basebackup wrote: {what}", self._where)
-
-
-def _reserve(descriptor: int, size_bytes: int) -> None:
-    """Take the room of a file at once, which halves what writing it costs the kernel, and shows a full disk early.
-
-    fallocate(2) itself: where a file system has none, Python's posix_fallocate writes all of it. Raises `OSError` for a full disk only.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    call = getattr(ctypes.CDLL(None, use_errno=True), "fallocate64", None)
-    if call is None:
-        return
-    call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-    if call(descriptor, 0, 0, size_bytes) and ctypes.get_errno() == errno.ENOSPC:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def _too_large(self) -> IntegrityError:
+        return self.wrong(f"it holds more than {self._limit_bytes} bytes, which is what the manifest says")

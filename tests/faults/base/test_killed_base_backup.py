@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.lifeboat.postgres.plugins.module_utils import compress
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.physical_run import run
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, MissingTool
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 from support.bases import base_options
 from support.clusters import Server, private_directory
@@ -42,6 +43,11 @@ def given(postgres18: Server, tmp_path: Path) -> Given:
     return lambda **more: base_options(postgres18, place, keys, tmp_path, **{"wal": "included", "max_rate": SLOWLY, **more})
 
 
+def no_library() -> None:
+    """Without it the program compresses."""
+    raise MissingTool("zstandard is not installed")
+
+
 def visible(given: Given) -> list[str]:
     """All that a reader of the repository can list at all."""
     with open_repository("reader", given()["repositories"]["here"], read_only=True) as reader:
@@ -60,7 +66,12 @@ def let_go(server: Server) -> bool:
 
 
 @pytest.mark.parametrize("name", ["pg_basebackup", "zstd", "age"])
-def test_a_program_that_is_killed_ends_the_run_by_name(postgres18: Server, given: Given, name: str) -> None:
+def test_a_program_that_is_killed_ends_the_run_by_name(
+    postgres18: Server, given: Given, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "zstd":
+        monkeypatch.setattr(compress, "_library", no_library)
+
     def kill() -> None:
         eventually(lambda: streaming(postgres18) and program(name) is not None, "the backup is under way")
         pid = program(name)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
 import tarfile
 from pathlib import Path
@@ -11,7 +12,6 @@ from pathlib import Path
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.unpack_base import BaseUnpacker
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import IntegrityError, LifeboatError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import Pipeline
 
 FILES = {"backup_label": b"START\n", "base/1/1249": b"x" * 2_000_001, "base/1/empty": b"", "deep/a/b/c": b"1" * 512}
 
@@ -34,17 +34,18 @@ GOOD = archive(
 )
 
 
-def unpack(directory: Path, data: bytes, limit: int = 10**7, splices: bool = True) -> BaseUnpacker:
+def unpack(directory: Path, data: bytes, limit: int = 10**7, at_a_time: int = 1_000_003) -> BaseUnpacker:
     unpacker = BaseUnpacker(directory, limit, "backup x")
-    unpacker._splices = unpacker._splices and splices
-    with Pipeline([unpacker], [data]) as pipeline:
-        pipeline.finish()
+    with contextlib.closing(unpacker):
+        for begin in range(0, len(data), at_a_time):
+            unpacker.feed(data[begin : begin + at_a_time])
+        unpacker.finish()
     return unpacker
 
 
-@pytest.mark.parametrize("splices", [True, False])
-def test_the_files_come_out_and_only_their_owner_can_write_them(tmp_path: Path, splices: bool) -> None:
-    unpacker = unpack(tmp_path, GOOD, splices=splices)
+@pytest.mark.parametrize("at_a_time", [511, 512, 700, 65536, 10**9])
+def test_the_files_come_out_and_only_their_owner_can_write_them(tmp_path: Path, at_a_time: int) -> None:
+    unpacker = unpack(tmp_path, GOOD, at_a_time=at_a_time)
     found = {str(path.relative_to(tmp_path)): path for path in tmp_path.rglob("*") if path.is_file()}
     assert {name: path.read_bytes() for name, path in found.items()} == FILES
     assert {stat.S_IMODE(path.stat().st_mode) for path in found.values()} == {0o640}
