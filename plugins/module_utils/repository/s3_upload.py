@@ -50,6 +50,7 @@ class S3Upload(Upload):
         self._repository = repository
         self._client = repository.client
         self._pieces: list[bytes | memoryview] = []  # of the part that is being filled; joined once, when it is whole
+        self._joined: tuple[bytes, bytes] | None = None
         self._held_bytes = 0
         self._size_bytes = 0
         self._parts: Parts | None = None
@@ -69,7 +70,7 @@ class S3Upload(Upload):
             if self._held_bytes == part_bytes:
                 self._send_part()
             piece = rest[: part_bytes - self._held_bytes]
-            self._pieces.append(piece)
+            self._pieces.append(data if len(piece) == len(data) else piece)
             self._held_bytes += len(piece)
             self._size_bytes += len(piece)
             rest = rest[len(piece) :]
@@ -88,7 +89,21 @@ class S3Upload(Upload):
         self.confirm()
         if self._repository.stat(self.key) is not None:
             raise self._exists()
-        answer, head = self._commit()
+        return self._published_as(*self._commit(self._send_last()))
+
+    def publish_listed(self) -> None:
+        if self._parts is not None:
+            self.publish()
+            return
+        self.confirm()
+        answer = self._send_last()
+        if not isinstance(answer, Refusal) and plain_etag(answer) == self._small()[1].hex():
+            self._published = True
+            self._forget()
+            return
+        self._published_as(*self._commit(answer))
+
+    def _published_as(self, answer: dict[str, Any], head: dict[str, Any]) -> ObjectInfo:
         if not self._matches(answer, head):
             self._read_back()
         self._published = True
@@ -126,8 +141,15 @@ class S3Upload(Upload):
         self._forget()
         self._parts.add(data)
 
+    def _small(self) -> tuple[bytes, bytes]:
+        """An object of one part, whole, and its MD5."""
+        if self._joined is None:
+            data = b"".join(self._pieces)
+            self._joined = data, md5(data)
+        return self._joined
+
     def _forget(self) -> None:
-        self._pieces, self._held_bytes = [], 0
+        self._pieces, self._joined, self._held_bytes = [], None, 0
 
     def _facts(self) -> dict[str, Any]:
         """What the object carries: our mark, and its lock."""
@@ -135,12 +157,14 @@ class S3Upload(Upload):
         until = dt.datetime.now(dt.timezone.utc) + dt.timedelta(days=options.object_lock_days)
         return {"Metadata": {_MARK: self._mark}, "ContentType": "application/octet-stream", **lock_parameters(options.object_lock, until)}
 
-    def _commit(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Send the one request that makes the object visible, until it is known whether it did; the answer, and HEAD's."""
+    def _commit(self, answer: Answer) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Send the one request that makes the object visible until it is known whether it did; the answer, and HEAD's.
+
+        It was sent once, and this is what came back.
+        """
         between = pauses(self._client.options.deadline_seconds + self._size_bytes / _ASSEMBLY_BYTES_PER_SECOND)
         failures = 0
         while True:
-            answer = self._send_last()
             if isinstance(answer, Refusal):
                 # Taken, or gone: perhaps by an earlier attempt whose answer was lost.
                 late = failures > 0 and (answer.exists or answer.code == "NoSuchUpload")
@@ -158,6 +182,7 @@ class S3Upload(Upload):
             if pause is None or failures >= ATTEMPTS:
                 raise answer.error
             time.sleep(pause)
+            answer = self._send_last()
 
     def _send_last(self) -> Answer:
         """One attempt, with the condition that the key is free unless the store said that it knows no conditions."""
@@ -171,8 +196,7 @@ class S3Upload(Upload):
     def _send_once(self, conditional: bool) -> Answer:
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if conditional else {}
         if self._parts is None:
-            data = b"".join(self._pieces)
-            request = {**checked_body(data, md5(data)), **self._facts(), **condition}
+            request = {**checked_body(*self._small()), **self._facts(), **condition}
             return self._client.ask("put_object", "publishing", self.key, attempts=1, **request)
         request = {"UploadId": self._parts.upload_id, "MultipartUpload": {"Parts": self._list}, **condition}
         return self._client.ask("complete_multipart_upload", "publishing", self.key, attempts=1, **request)
@@ -199,7 +223,7 @@ class S3Upload(Upload):
         """Whether checksums of the store's own say that it holds what was sent; where they cannot, it has to be read back."""
         etags = {plain_etag(answer), plain_etag(head)}
         if self._parts is None:
-            return md5(b"".join(self._pieces)).hex() in etags
+            return self._small()[1].hex() in etags
         if self._parts.unconfirmed:
             return False
         # Every part is confirmed, and was named by its ETag. A composite ETag of another value speaks against that.
@@ -207,7 +231,7 @@ class S3Upload(Upload):
 
     def _read_back(self) -> None:
         part_bytes = self._client.options.part_bytes
-        digests = self._parts.digests if self._parts is not None else [md5(b"".join(self._pieces))]
+        digests = self._parts.digests if self._parts is not None else [self._small()[1]]
         with S3Body(self._client, self.key) as body:
             for number, digest in enumerate(digests, 1):
                 if md5(_exactly(body, part_bytes)) != digest:

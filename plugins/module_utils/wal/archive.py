@@ -137,7 +137,7 @@ class WalArchive:
                 progress()
             upload.confirm()
             progress()
-            upload.publish()
+            upload.publish_listed()
         except ObjectExists:
             upload.abort()
             self.repository.settle(key)
