@@ -51,7 +51,9 @@ def test_it_predicts_then_acts_then_has_nothing_to_do(prune: Any, tmp_path: Path
     written = (tmp_path / "retention.md").read_text()
     assert "| deleted customers |  | 30 days | here | 30 days | yes |" in written
     assert "| here | posix " in written
-    again = prune(shelf)
+    vault = directory(tmp_path / "vault", retention={"keep": 1})
+    again = prune(shelf, lifeboat_key_repositories={"vault": vault})
+    assert again.status == 0, again.output
     assert again.recap("pruner")["changed"] == 0
     shelf.close()
 
@@ -71,5 +73,5 @@ def test_a_name_that_no_repository_has_is_refused(prune: Any, tmp_path: Path) ->
     shelf = Shelf({"here": directory(tmp_path / "here")})
     run = prune(shelf, lifeboat_prune_repositories={"heer": {}})
     assert run.status != 0
-    assert "names what lifeboat_repositories does not: heer." in run.output
+    assert "names what neither lifeboat_repositories nor lifeboat_key_repositories does: heer." in run.output
     shelf.close()
