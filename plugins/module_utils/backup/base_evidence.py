@@ -27,7 +27,11 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import database_errors, one_row, open_connection, psycopg
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.databases import databases_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.pooler import refuse_pooler
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.position import Positioned, positioned_snapshot
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.position import (
+    Positioned,
+    later_snapshot,
+    positioned_snapshot,
+)
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import Snapshot, look_first
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import Lsn
 
@@ -131,8 +135,11 @@ def _taken(job: PhysicalJob, wanted: EvidenceWanted, name: str) -> tuple[Evidenc
         with positioned_snapshot(connection, login, within_seconds=wanted.within_seconds) as positioned:
             with collector.beside(positioned.snapshot) as counting:
                 counting.finish(wanted.budget_seconds)
-            later = None if positioned.later is None else _later_rows(positioned.later, wanted.budget_seconds)
-        return dataclasses.replace(collector.evidence(counting, 0), later_rows=later), positioned
+        evidence = collector.evidence(counting, 0)
+        if not positioned.exact:
+            with later_snapshot(connection, positioned) as later:
+                evidence = dataclasses.replace(evidence, later_rows=_later_rows(later, wanted.budget_seconds))
+        return evidence, positioned
 
 
 def _later_rows(snapshot: Snapshot, budget_seconds: float) -> dict[str, int]:

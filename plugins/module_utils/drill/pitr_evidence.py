@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import CheckResult
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import PASSED, CheckResult
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose_base import wal_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.fetch import Fetcher
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.moment import EVIDENCE, RecoveryTarget
@@ -72,4 +72,6 @@ def compared(evidence: Evidence, point: EvidencePoint, connection: Connection[An
     notes = [said] if said else []
     if not point.exact:
         notes.append(f"the recovered state was not compared for equality: evidence of database {point.database!r} is {point.how}")
-    return compare(expected, connection), notes
+    word = "exact" if point.exact else "not exact"
+    place = CheckResult("evidence", PASSED, f"what production was at {point.lsn} of its log", f"{word}: {point.how}")
+    return [place, *compare(expected, connection)], notes

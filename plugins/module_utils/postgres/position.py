@@ -25,18 +25,23 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect
     Login,
     database_errors,
     one_row,
-    open_connection,
     roll_back,
 )
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.slot_snapshot import Missed, slot_snapshot
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import Snapshot, hold_still, look_first, named
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import (
+    Snapshot,
+    exported_snapshot,
+    hold_still,
+    look_first,
+    named,
+)
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import Lsn
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import many
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["Positioned", "positioned_snapshot"]
+__all__ = ["Positioned", "later_snapshot", "positioned_snapshot"]
 
 _LONGEST_PAUSE_SECONDS = 0.05
 _COMMITTING_SECONDS = 2.0
@@ -55,45 +60,54 @@ _REPLAYED = "SELECT pg_catalog.pg_last_wal_replay_lsn()::text"
 class Positioned:
     """A snapshot that holds its locks, and its place in the log, `lsn`. `how` tells in words how that is known.
 
-    Without `later` it is exact. With it, it is a bound: `snapshot` shows nothing that was committed after `lsn`, and `later`, of a
-    session of its own, shows all that was committed before.
+    Where it is not `exact` it is one of two bounds: it shows nothing that was committed after `lsn`. `in_flight` are the numbers of
+    those who may have been committing then; `later_snapshot` gives the other bound.
     """
 
     snapshot: Snapshot
     lsn: Lsn
     how: str
-    later: Snapshot | None = None
-
-    @property
-    def exact(self) -> bool:
-        return self.later is None
+    exact: bool = True
+    in_flight: frozenset[str] = frozenset()
 
 
 @contextlib.contextmanager
 def positioned_snapshot(
     connection: Connection[Any], login: Login, *, lock_timeout_seconds: float = 60.0, within_seconds: float = 60.0
 ) -> Iterator[Positioned]:
-    """Find a snapshot whose place in the log is known exactly, for `within_seconds` at most, else bounds; held for the block.
+    """Find a snapshot whose place in the log is known exactly, for `within_seconds` at most, else a bound; held for the block.
 
     `connection` is an autocommit session of `open_connection` with `login`; in the block only `evidence.collect` may use it. Raises
     what `exported_snapshot` raises.
     """
     standby = look_first(connection)
-    with contextlib.ExitStack() as stack:
-        stack.callback(roll_back, connection)
-        search = _Search(connection, login, standby, lock_timeout_seconds, stack)
-        yield search.found(within_seconds)
+    try:
+        yield _Search(connection, login, standby, lock_timeout_seconds).found(within_seconds)
+    finally:
+        roll_back(connection)
+
+
+@contextlib.contextmanager
+def later_snapshot(connection: Connection[Any], before: Positioned) -> Iterator[Snapshot]:
+    """A second snapshot, behind one that was not exact and is not held any more: it shows all that was committed before `before.lsn`.
+
+    It is of the same session, one after the other: a TRUNCATE that waits for the locks of one session would keep another one waiting.
+    """
+    until = time.monotonic() + _COMMITTING_SECONDS
+    with database_errors():
+        # Whoever holds a number for longer than that has not come to its commit.
+        while before.in_flight & set(one_row(connection, _IN_FLIGHT)[0]) and time.monotonic() < until:
+            time.sleep(_LONGEST_PAUSE_SECONDS / 5)
+    with exported_snapshot(connection) as snapshot:
+        yield snapshot
 
 
 class _Search:
     """One search. Each way raises `Missed` when it was not to be had this time."""
 
-    def __init__(
-        self, connection: Connection[Any], login: Login, standby: Any, lock_timeout_seconds: float, stack: contextlib.ExitStack
-    ) -> None:
+    def __init__(self, connection: Connection[Any], login: Login, standby: Any, lock_timeout_seconds: float) -> None:
         self._connection, self._login, self._standby = connection, login, standby
         self._lock_timeout_seconds = lock_timeout_seconds
-        self._stack = stack
         self._until = 0.0
 
     def found(self, within_seconds: float) -> Positioned:
@@ -168,36 +182,19 @@ class _Search:
         return Positioned(self._held(self._connection, snapshot_id, moment), Lsn.parse(after), "the standby stood still")
 
     def _around(self, why: str) -> Positioned:
-        """A snapshot, then a position, then, when whoever was committing has ended, a second snapshot."""
-        with contextlib.ExitStack() as stack:
-            with database_errors():
-                self._begin(self._connection)
-                snapshot_id, moment, after = self._now(self._connection, _REPLAYED if self._standby is not None else _NOW)
-            first = self._held(self._connection, snapshot_id, moment)
-            other = stack.enter_context(open_connection(self._login, application_name="lifeboat bounds"))
-            with database_errors():
-                lsn = self._all_visible(other, after)
-                stack.callback(roll_back, other)
-                self._begin(other)
-                later_id, later_moment, _lsn = self._now(other, _REPLAYED if self._standby is not None else _NOW)
-            later = self._held(other, later_id, later_moment)
-            self._stack.enter_context(stack.pop_all())
-        return Positioned(first, lsn, why, later)
-
-    def _all_visible(self, other: Connection[Any], after: str) -> Lsn:
-        """Wait until all that was committed before the position is visible; the position, which on a standby is behind what is being
-        replayed just now. Whoever holds a number for longer has not come to its commit."""
-        if self._standby is not None:
-            until = time.monotonic() + _STANDSTILL_SECONDS
-            while (now := one_row(other, _REPLAYED)[0]) == after and time.monotonic() < until:
-                time.sleep(_LONGEST_PAUSE_SECONDS / 5)
-            return Lsn.parse(now)
-        waited_for = set(one_row(other, _IN_FLIGHT)[0])
-        until = time.monotonic() + _COMMITTING_SECONDS
-        while waited_for and time.monotonic() < until:
-            time.sleep(_LONGEST_PAUSE_SECONDS / 5)
-            waited_for &= set(one_row(other, _IN_FLIGHT)[0])
-        return Lsn.parse(after)
+        """A snapshot, then a position, and whoever may be committing at it."""
+        standby = self._standby is not None
+        with database_errors():
+            self._begin(self._connection)
+            snapshot_id, moment, after = self._now(self._connection, _REPLAYED if standby else _NOW)
+            if standby:
+                # What is being replayed just now may be visible already: the position has to be behind it.
+                until = time.monotonic() + _STANDSTILL_SECONDS
+                while (now := one_row(self._connection, _REPLAYED)[0]) == after and time.monotonic() < until:
+                    time.sleep(_LONGEST_PAUSE_SECONDS / 5)
+                after = now
+            in_flight = frozenset(() if standby else one_row(self._connection, _IN_FLIGHT)[0])
+        return Positioned(self._held(self._connection, snapshot_id, moment), Lsn.parse(after), why, False, in_flight)
 
     def _begin(self, connection: Connection[Any]) -> None:
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DatabaseError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import Login, open_connection
-from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.position import Positioned, positioned_snapshot
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.position import Positioned, later_snapshot, positioned_snapshot
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.slot_snapshot import _visible
 from support.clusters import Server
 from support.leaks import eventually
@@ -111,7 +111,7 @@ def test_a_login_that_may_not_read_a_table_is_told_before_anything_happens(logic
 @pytest.mark.parametrize("unended", [unfinished, prepared])
 def test_what_does_not_end_leaves_bounds_with_the_reason(logical: Server, unended: object) -> None:
     with unended(logical), positioned(logical.login(), 2.0) as found:  # type: ignore[operator]
-        assert found.later is not None
+        assert not found.exact
         assert "a transaction that was running did not end within" in found.how
         assert ("1 prepared transaction waited" if unended is prepared else "transactions were in flight") in found.how
     assert slots(logical) == 0
@@ -152,13 +152,18 @@ def test_on_wal_level_replica_the_moment_is_exact_when_nothing_is_in_flight(repl
 
 
 def test_bounds_hold_what_was_committed_before_the_position_and_nothing_of_later(replica: Server) -> None:
-    with unfinished(replica), positioned(replica.login(), 0.5) as found:
-        assert found.later is not None
-        assert found.how == "bounds, since transactions were in flight all the time"
-        replica.execute("INSERT INTO orders VALUES (98)")
-        for snapshot in (found.snapshot, found.later):
-            assert snapshot.connection.execute("SELECT count(*) FROM public.orders").fetchone() == (10,)
-    replica.execute("DELETE FROM orders WHERE id = 98")
+    counted = "SELECT count(*) FROM public.orders"
+    with replica.connect() as writer, open_connection(replica.login(), application_name="test") as connection:
+        writer.execute("BEGIN; INSERT INTO orders VALUES (0)")
+        with positioned_snapshot(connection, replica.login(), within_seconds=0.5) as found:
+            assert (found.exact, found.how) == (False, "bounds, since transactions were in flight all the time")
+            assert len(found.in_flight) == 1
+            replica.execute("INSERT INTO orders VALUES (98)")
+            assert connection.execute(counted).fetchone() == (10,)
+        writer.execute("COMMIT")
+        with later_snapshot(connection, found) as later:
+            assert later.connection.execute(counted).fetchone() == (12,)
+    replica.execute("DELETE FROM orders WHERE id IN (0, 98)")
 
 
 def test_a_standby_that_stands_still_is_exact_at_what_it_has_replayed(replica: Server) -> None:
