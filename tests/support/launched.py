@@ -71,7 +71,7 @@ class LaunchedServer(ArchivingServer):
             argv = [*drop, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", *argv]
         return {"args": argv, "cwd": self.data, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
-    def wait_until_nothing_waits(self, seconds: float = 120.0) -> None:
+    def wait_until_nothing_waits(self, seconds: float = 600.0) -> None:
         eventually(lambda: not self.waiting(), "every segment archived", seconds)
 
     # --- what the worker does ----------------------------------------------------------------------------------------

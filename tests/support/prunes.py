@@ -32,9 +32,9 @@ def fill(
     shelf: Shelf, count: int, *, place: str = "here", every: dt.timedelta = DAY, newest: dt.timedelta = DAY / 24, **more: Any
 ) -> list[Manifest]:
     """So many backups, the newest an hour ago, newest first; in a directory each is as old as it says."""
-    made = []
+    made, latest = [], now() - newest  # asked once: all are of one time of the day, also around midnight
     for number in range(count):
-        manifest = shelf.backup(at=now() - newest - number * every, into=[place], **more)
+        manifest = shelf.backup(at=latest - number * every, into=[place], **more)
         set_stored(shelf, place, manifest)
         made.append(manifest)
     return made
@@ -53,8 +53,9 @@ def set_stored(shelf: Shelf, place: str, manifest: Manifest, at: dt.datetime | N
 def fill_bases(shelf: Shelf, parents: Sequence[int | None], segments: Sequence[int], place: str = "here") -> list[Manifest]:
     """Base backups, one a day, oldest first: each on the one of that number, from that segment on."""
     made: list[Manifest] = []
+    latest = now() - dt.timedelta(hours=1)
     for number, (parent, segment) in enumerate(zip(parents, segments)):
-        moment = now() - dt.timedelta(hours=1) - (len(segments) - 1 - number) * DAY
+        moment = latest - (len(segments) - 1 - number) * DAY
         plain = shelf.backup(at=moment, into=[place], kind="base", name="cluster")
         first, last = (segment_name(1, found, SEGMENT_BYTES) for found in (segment, segment + 1))
         wal = WalRange(1, f"0/{segment * SEGMENT_BYTES:X}", f"0/{(segment + 1) * SEGMENT_BYTES + 16:X}", first, last, SEGMENT_BYTES)

@@ -172,7 +172,7 @@ class ArchivingServer(Server):
             connection.execute("SELECT pg_create_restore_point(%s)", (restore_point,))
             return self._left(connection)
 
-    def wait_archived(self, name: str, seconds: float = 120.0) -> None:
+    def wait_archived(self, name: str, seconds: float = 600.0) -> None:
         """Until the archiver has taken note of it."""
         done = self.wal_dir / "archive_status" / f"{name}.done"
         eventually(lambda: done.exists() or not (self.wal_dir / name).exists(), f"{name} is archived", seconds)

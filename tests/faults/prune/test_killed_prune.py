@@ -28,7 +28,7 @@ def tries(options: dict[str, Any], tmp_path: Path, *words: str) -> list[dict[str
     file.write_text(json.dumps(options))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     argv = [sys.executable, kill_prunes.__file__, str(file), *words]
-    done = subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=280)
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=900)
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert [one["ended"] for one in found] == [-9] * (len(found) - 1) + [0], done.stderr

@@ -28,7 +28,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.facto
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.place import overlap, place_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.posix_upload import TEMPORARY_PREFIX
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.rclone import RcloneRepository
-from support.leaks import children, eventually, leaves_nothing
+from support.leaks import children, eventually, leaves_nothing, runs
 from support.remotes import Remotes, make_remotes
 from support.store_fixtures import Bucket
 
@@ -130,7 +130,7 @@ def test_rclone_ends_when_this_process_is_killed(remotes: Remotes) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait()
     eventually(lambda: not folder.exists(), "the directory of the socket is removed")
-    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started), "rclone has ended")
+    eventually(lambda: not any(map(runs, started)), "rclone has ended")
     with opened(remotes.spec()) as repository:
         assert list(repository.list()) == []
         for left in repository.leftovers("shop/"):
