@@ -105,7 +105,7 @@ class Story(Frame):
         self.isolation = target.isolation
         extensions = sorted(evidence.extensions) if evidence is not None else []
         try:
-            cluster = target.start(extensions, evidence.superuser) if evidence is not None else target.start()
+            cluster = target.start(extensions, evidence.superuser, evidence.database) if evidence is not None else target.start()
         finally:
             self.isolation = target.isolation
         if not target.isolation.isolated:

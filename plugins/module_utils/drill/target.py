@@ -95,15 +95,17 @@ class Target:
         """How far the server was found to be isolated, for the report."""
         return Isolation(self.confinement.isolated, self.confinement.how, self.confinement.detail)
 
-    def start(self, extensions: Iterable[str] = (), superuser: str = SUPERUSER) -> Cluster:
+    def start(self, extensions: Iterable[str] = (), superuser: str = SUPERUSER, database: str = "") -> Cluster:
         """Make and start the server, and prove that it has no way out.
 
-        `extensions` are those that will be created, `superuser` is the role that made production's cluster.
+        `extensions` are those that will be created, in `database`; `superuser` is the role that made production's cluster.
         """
         preload = sorted(set(extensions) & set(QUIETED) & self.libraries())
         settings = throwaway_settings(_memory_bytes(), os.cpu_count() or 1, self._database_bytes, preload)
         for name in preload:
             settings.update(QUIETED[name])
+        if database and "pg_cron" in preload:
+            settings["cron.database_name"] = database  # the only one in which it can be created
         self.cluster = Cluster(
             self.workspace.path,
             self.programs.initdb,
