@@ -38,6 +38,7 @@ _MEASURES = """
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
       AND pg_catalog.pg_relation_size(c.oid) > 0
 """
+_BLOCKED = "Look for ALTER, TRUNCATE, VACUUM FULL or LOCK in pg_stat_activity, or give a longer lock_timeout."
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ def choose_format(job: LogicalJob, connection: Connection[Any], pg_dump: PgDump)
     if job.format == CUSTOM:
         return Choice(CUSTOM)
     directory = job.staging_dir or default_staging_dir()
-    with database_errors():
+    with database_errors(job.name, _BLOCKED), connection.transaction():
+        # A size is asked of the table itself, and waits for whoever holds it: no longer than the dump would.
+        connection.execute(f"SET LOCAL lock_timeout = {max(1, round(job.lock_timeout_seconds * 1000))}")
         query = _MEASURES % {"many": MANY_LARGE_OBJECTS}
         tables, table_bytes, large_objects, database_bytes = one_row(connection, query)
     if job.format == AUTO and not wants_directory(tables, table_bytes, large_objects):

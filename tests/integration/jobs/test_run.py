@@ -80,6 +80,13 @@ def stuck(jobs: Jobs, postgres18: Server, shop: str, identity: Identity) -> Iter
         yield backup_of(postgres18, shop, jobs, identity, lock_timeout="1h")
 
 
+def test_a_table_that_somebody_holds_is_waited_for_as_long_as_was_said(jobs: Jobs, stuck: dict[str, Any]) -> None:
+    jobs.write("databases", "logical", {**stuck, "lock_timeout": "1s"})
+    done = jobs.run("databases")
+    assert done.returncode == 4
+    assert "lock" in jobs.state("databases")["detail"]
+
+
 def test_a_job_that_takes_too_long_is_stopped_and_has_failed(jobs: Jobs, stuck: dict[str, Any]) -> None:
     jobs.write("databases", "logical", stuck, timeout="3s")
     done = jobs.run("databases")
@@ -98,7 +105,7 @@ def test_a_killed_job_is_seen_and_keeps_nobody_from_the_next_run(jobs: Jobs, pos
             process.send_signal(signal.SIGKILL)
         assert "never said how it ended" in jobs.status()["databases"]["problem"]
         assert jobs.lifeboat("status").returncode == 1
-    postgres18.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat%'", shop)
+    postgres18.execute("SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat%'", shop)
     done = jobs.run("databases")
     assert done.returncode == 0, done.stdout
     assert jobs.status()["databases"]["problem"] == ""
