@@ -54,8 +54,10 @@ class FetchedKeys:
     notes: Sequence[str] = ()
 
 
-def fetch_keys(plan: DrillPlan, manifest: Manifest, state_at: dt.datetime | None = None) -> FetchedKeys:
+def fetch_keys(plan: DrillPlan, manifest: Manifest, state_at: dt.datetime | None = None, try_writing: bool = True) -> FetchedKeys:
     """Every key that the backup names or a check asks for. `state_at` is the moment that a recovery reached, later than the backup.
+
+    `try_writing`: find out whether the credential can write, by trying, which check mode leaves out.
 
     What is wrong with a key is an answer and is not raised; raises `DrillRefused` for a credential that can write, `RepositoryError`
     when no vault can be listed.
@@ -73,7 +75,7 @@ def fetch_keys(plan: DrillPlan, manifest: Manifest, state_at: dt.datetime | None
     notes: list[str] = []
     with contextlib.ExitStack() as stack:
         vaults = [stack.enter_context(open_repository(name, spec, read_only=True)) for name, spec in plan.key_repositories.items()]
-        for vault in vaults:
+        for vault in vaults if try_writing else ():
             notes += unless_waived(plan, "writable_credential", functools.partial(guard.check_credential, vault, plan.system))
         for name in names:
             fetcher = _Fetch(plan, manifest, vaults, name, state_at)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress
+from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import PASSED
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill import guard
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.account import account_for
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose import Found, check_volumes, choose
@@ -101,6 +102,7 @@ def rehearse(plan: DrillPlan) -> dict[str, Any]:
         if plan.mode == PITR:
             archive_notes = [rehearse_chain(plan, found.repository, found.manifest)]
     manifest = found.manifest
+    key_notes = _rehearse_keys(plan, manifest)
     places = [f"{result.name}: {result.found}" for result in found.results]
     with rehearse_isolation(plan, prepared.programs) as confinement:
         require_isolation(plan, confinement)
@@ -114,8 +116,21 @@ def rehearse(plan: DrillPlan) -> dict[str, Any]:
         "fetch_bytes": manifest.size_bytes,
         "needed_bytes": guard.needed_bytes(manifest),
         "work_dir": str(plan.work_dir),
-        "notes": [*places, *sealing_notes(manifest), *archive_notes, *prepared.notes],
+        "notes": [*places, *sealing_notes(manifest), *archive_notes, *key_notes, *prepared.notes],
     }
+
+
+def _rehearse_keys(plan: DrillPlan, manifest: Manifest) -> list[str]:
+    """Whether the vault has the protected keys, as the drill would find them; raises `DrillRefused` for one that it would not have."""
+    if not (manifest.keys or plan.key_repositories):
+        return []
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.keys import fetch_keys
+
+    fetched = fetch_keys(plan, manifest, try_writing=False)
+    for result in fetched.results:
+        if result.verdict != PASSED:
+            raise DrillRefused(f"{result.name}: {result.found}", result.expected, result.detail)
+    return [*fetched.notes, *(f"{result.name}: {result.found}" for result in fetched.results)]
 
 
 def unless_waived(plan: DrillPlan, name: str, look: Callable[[], None]) -> Sequence[str]:

@@ -137,7 +137,7 @@ def _pattern(value: bytes) -> str:
 
 def _is_known(value: bytes) -> bool:
     plain = re.sub(rb"[^0-9a-z]", b"", value.lower()).decode()
-    if len(value) > 256:
+    if len(value) > 256 or b"\n" in value.strip():
         return False  # a file of many lines: its values are judged one by one, where they are known
     once = {plain[:length] for length in range(4, len(plain) // 2 + 1) if plain == (plain[:length] * len(plain))[: len(plain)]}
     return bool({plain, plain.rstrip("0123456789"), value.hex(), *once} & _KNOWN) or any(word in plain for word in _TELLING)

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.keys import FetchedKeys, fetch_keys
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, SealError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.run import run as run_drill
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, DrillRefused, SealError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.keys.opened import OpenedKey
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import backup_prefix, manifest_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
@@ -106,6 +107,8 @@ def test_the_escrowed_keys_open_what_production_sealed_and_after_a_rotation_the_
         assert Manifest.from_bytes(backups[-1].manifest.read_bytes()).keys == fingerprints
         if name == "old":
             shop.rotate()
+    rehearsal = run_drill(backups[0].options(work_dir, **shop.terms()), check_mode=True)["rehearsal"]
+    assert [note for note in rehearsal["notes"] if note.startswith("protected key master-key: lk1:")]
     for backup in backups:
         report = backup.drill(work_dir, **shop.terms())
         assert report["verdict"] == "passed", report["reason"]
@@ -124,6 +127,8 @@ def test_a_wrong_key_in_the_vault_is_found_by_decrypting_and_a_lost_one_by_its_a
     backup = shop.back_up(tmp_path / "first")
     [manifest] = shop.escrow.manifests("env")
     (shop.escrow.root / "vault" / manifest_key(manifest.ref)).unlink()
+    with pytest.raises(DrillRefused, match="protected key env: not in the vault"):
+        run_drill(backup.options(work_dir, **shop.terms()), check_mode=True)
     report = backup.drill(work_dir, **shop.terms())
     found = answers(report)
     assert report["verdict"] == "failed"
