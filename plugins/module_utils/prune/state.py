@@ -52,7 +52,8 @@ def state_in(given: str | None) -> State | None:
     if given == "":
         return None
     folder = Path(given).expanduser() if given is not None else default_state_dir()
-    private_directory(folder, "state", "state_dir")
+    if folder.exists():  # made with the first thing to remember, since check mode makes nothing
+        private_directory(folder, "state", "state_dir")
     return State(folder)
 
 
@@ -87,6 +88,7 @@ class State:
             asset: {"left": number, "newest": newest, "verified": sorted(memory.verified.get(asset, ()))}
             for asset, (number, newest) in memory.seen.left.items()
         }
+        private_directory(self._folder, "state", "state_dir")
         document = {"schema": _SCHEMA, "at": format_moment(memory.seen.at), "place": repository.description(), "assets": assets}
         descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=self._folder)
         try:

@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pwd
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.lifeboat.postgres.plugins.module_utils.cli import main
 from support.playbooks import Play, play
 from support.prunes import directory, exists, fill
 from support.shelf import Shelf
@@ -36,7 +40,7 @@ def prune(tmp_path: Path) -> Any:
     return run
 
 
-def test_it_predicts_then_acts_then_has_nothing_to_do(prune: Any, tmp_path: Path) -> None:
+def test_it_predicts_then_acts_then_has_nothing_to_do(prune: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shelf = Shelf({"here": directory(tmp_path / "here")})
     shop, licences = fill(shelf, 5), fill(shelf, 5, name="licences")
     predicted = prune(shelf, "--check", "--diff")
@@ -44,8 +48,21 @@ def test_it_predicts_then_acts_then_has_nothing_to_do(prune: Any, tmp_path: Path
     assert predicted.recap("pruner")["changed"] == 2, "the backups, and the document"
     assert f"-here: database/shop {shop[4].backup_id} (beyond daily 3, at most 30 days old)" in predicted.output
     assert all(exists(shelf, manifest) for manifest in (*shop, *licences))
-    done = prune(shelf)
+    places = {word: str(tmp_path / "host" / word) for word in ("runtime", "config", "state", "log", "run", "cron", "units", "tmpfiles")}
+    for word in ("config", "state", "log", "run", "tmpfiles"):
+        Path(places[word]).mkdir(mode=0o755, parents=True)
+    command = Path(places["runtime"]) / "bin" / "lifeboat"  # looked for, and not run here
+    command.parent.mkdir(parents=True)
+    command.write_text("#!/bin/sh\n")
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    scheduled = {
+        "lifeboat_schedule_jobs": True, "lifeboat_scheduler": "none", "lifeboat_directories": places, "lifeboat_host_owner": me,
+        "lifeboat_host_become_user": "",
+    }  # fmt: skip
+    done = prune(shelf, **scheduled)
     assert done.status == 0, done.output
+    assert main(["prune", "--jobs", places["config"], "--dry-run", "--all", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["removed"] == []
     assert [exists(shelf, manifest) for manifest in shop] == [True, True, True, False, False]
     assert [exists(shelf, manifest) for manifest in licences] == [True, True, True, True, False]
     written = (tmp_path / "retention.md").read_text()
