@@ -17,7 +17,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import n
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import segment_name
 from support.shelf import Shelf
 
-__all__ = ["DAY", "directory", "exists", "fill", "fill_bases", "ids", "put_wal", "set_stored"]
+__all__ = ["DAY", "directory", "exists", "fill", "fill_bases", "ids", "name_keys", "put_wal", "set_stored"]
 
 DAY = dt.timedelta(days=1)
 SEGMENT_BYTES = 1024 * 1024
@@ -73,6 +73,12 @@ def put_wal(shelf: Shelf, segments: Iterable[int], place: str = "here") -> dict[
     for key in keys.values():
         shelf.repositories[place].put(key, b"sealed")
     return keys
+
+
+def name_keys(shelf: Shelf, place: str, manifest: Manifest, keys: dict[str, str]) -> None:
+    """Have a backup's manifest say which keys it needs, or holds."""
+    shelf.overwrite(place, layout.manifest_key(manifest.ref), dataclasses.replace(manifest, keys=keys).to_bytes())
+    set_stored(shelf, place, manifest)
 
 
 def exists(shelf: Shelf, manifest: Manifest, place: str = "here") -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import AccessDenied, RetentionRefused
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import AccessDenied, LifeboatError, RetentionRefused
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune import act
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.decisions import Decided, decide_asset
@@ -29,6 +29,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.state impo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.wal import Cut, cut_of, old_wal
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Erased, Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.retention import UNPROVEN, Decision
+from ansible_collections.lifeboat.postgres.plugins.module_utils.retired import write_retired
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import many
 
@@ -58,6 +59,7 @@ class Job:
         self.read: list[str] = []
         self.doubts: list[str] = []
         self.problems: list[str] = []
+        self.faults: list[LifeboatError] = []
         self.warnings: list[str] = []
 
     def run(self, holding: Holding) -> None:
@@ -185,12 +187,18 @@ class Job:
             if not self.check_mode:
                 self._at.check()
                 names = [volume.name for artifact in backup.manifest.artifacts for volume in artifact.volumes]
-                act.lengthen_locks(self.repository, backup.ref, names, until)
+                try:
+                    act.lengthen_locks(self.repository, backup.ref, names, until)
+                except AccessDenied as error:
+                    self.faults.append(error)  # what may go is no less certain for it
+                    return
             self.locks.append({**self._which(backup.ref), "until": format_moment(until)})
 
     def _remove(self, decided: list[Decided], sight: Sight) -> None:
         for found in decided:
             proof = [decision.backup_id for decision in found.decisions if "newest verified" in decision.reasons]
+            if not self.check_mode:
+                self._say_what_goes(found)
             for number, decision in enumerate(found.going):
                 ref = found.asset.backups[decision.backup_id].ref
                 if not self.check_mode:
@@ -205,6 +213,13 @@ class Job:
                         if layout.manifest_key(ref) in erased.locked:
                             continue
                 self.removed.append(self._entry(found.asset, decision))
+
+    def _say_what_goes(self, found: Decided) -> None:
+        """For whoever finds these backups elsewhere, and misses them here."""
+        backups = (found.asset.backups[decision.backup_id] for decision in found.going)
+        ids = [backup.ref.backup_id for backup in backups if sum(not reason for reason in backup.summary.repositories.values()) > 1]
+        if ids:
+            write_retired(self.repository, self.plan.system, found.asset.kind, found.asset.name, ids)
 
     def _require_there(self, ref: BackupRef) -> None:
         """What everything else may go for is still there at the moment of acting."""

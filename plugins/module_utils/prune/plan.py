@@ -38,7 +38,8 @@ _WHERE = "backup_prune"
 
 @dataclass(frozen=True)
 class PrunePlan:
-    """`repositories` are those to be pruned, `policies` what each keeps by itself; `overrides` replaces single words of it for an
+    """`repositories` are those to be pruned, `policies` what each keeps by itself; `data_repositories` all that are known, since what
+    lies in one that is not pruned may need keys, too; `overrides` replaces single words of it for an
     asset (kind and name). `max_remove` is a share with `as_share`, else a number."""
 
     system: str
@@ -97,7 +98,7 @@ class PrunePlan:
             policies=policies,
             overrides=_overrides(given),
             data_retention=parse_rules(given, _WHERE),
-            data_repositories=data,
+            data_repositories={**specs, **data},
             report_repository=reports,
             kind=kind,
             name=name,

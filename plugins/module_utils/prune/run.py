@@ -57,8 +57,7 @@ def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[
     verdicts = _Verdicts(plan)
     jobs: list[Job] = []
     faults: list[LifeboatError] = []
-    # Repositories with data first: what they keep decides about keys.
-    for name in sorted(plan.repositories, key=lambda name: _holds_keys_only(plan, name)):
+    for name in plan.repositories:
         with contextlib.ExitStack() as stack:
             opened = stack.enter_context(open_repository(name, plan.repositories[name], read_only=check_mode))
             job = Job(plan, impatient(opened, plan.stall_timeout_seconds), check_mode, verdicts, progress)
@@ -71,16 +70,12 @@ def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[
                 raise
             except LifeboatError as error:
                 faults.append(error)
+    faults += [fault for job in jobs for fault in job.faults]
     faults += [IntegrityError(problem) for job in jobs for problem in job.problems]
     result = _result(plan, jobs, verdicts.warnings, faults)
     if faults:
         raise _worst(faults, result)
     return result
-
-
-def _holds_keys_only(plan: PrunePlan, name: str) -> bool:
-    """A guess, for the order alone: a repository beside those that `data_repositories` names."""
-    return bool(plan.data_repositories) and name not in plan.data_repositories
 
 
 class _Verdicts:
@@ -111,7 +106,7 @@ def _keys_held(plan: PrunePlan, assets: list[Asset]) -> dict[BackupRef, str]:
         return {}
     needing: list[_OfKeys] = []
     why = ""
-    for name, spec in {**plan.repositories, **plan.data_repositories}.items():
+    for name, spec in plan.data_repositories.items():
         try:
             with open_repository(name, spec, read_only=True) as opened:
                 repository = impatient(opened, plan.stall_timeout_seconds)

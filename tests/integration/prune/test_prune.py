@@ -28,7 +28,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature i
 from support.backups import check_complete
 from support.keys import ssh_pair
 from support.modules import run_module
-from support.prunes import DAY, directory, exists, fill, fill_bases, ids, put_wal
+from support.prunes import DAY, directory, exists, fill, fill_bases, ids, name_keys, put_wal
 from support.reports import a_report
 from support.shelf import Shelf
 
@@ -300,3 +300,23 @@ def test_the_command_lists_what_would_go_and_why(shelf: Shelf, tmp_path: Path, c
     assert all(exists(shelf, manifest) for manifest in made)
     assert main(["prune", "-c", str(file), "--json"]) == 0
     assert ids(json.loads(capsys.readouterr().out)["removed"]) == [made[3].backup_id, made[4].backup_id]
+
+
+def test_a_key_goes_when_nothing_that_is_kept_anywhere_needs_it(tmp_path: Path, shelf: Shelf, prune: Prune) -> None:
+    vault = Shelf({"vault": directory(tmp_path / "vault", retention={"keep": 1})})
+    archive = Shelf({"archive": directory(tmp_path / "archive")})  # without retention: looked at, and left alone
+    new, old = fill(vault, 2, place="vault", kind="keys", name="master")
+    for number, manifest in enumerate((new, old)):
+        name_keys(vault, "vault", manifest, {"master": f"print-{number}"})
+    name_keys(shelf, "here", fill(shelf, 1)[0], {"master": "print-0"})
+    needing = fill(archive, 1, place="archive")[0]
+    name_keys(archive, "archive", needing, {"master": "print-1"})
+    shelf.specs = {**shelf.specs, **vault.specs, **archive.specs}
+    result = prune(shelf)
+    assert not result["removed"]
+    assert f"needed by backup {needing.backup_id}" in next(e for e in result["kept"] if e["backup_id"] == old.backup_id)["reasons"]
+    archive.repositories["archive"].delete(layout.manifest_key(needing.ref))
+    assert ids(prune(shelf)["removed"]) == [old.backup_id]
+    assert exists(vault, new, "vault")
+    archive.close()
+    vault.close()
