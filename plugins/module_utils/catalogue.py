@@ -29,6 +29,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.found_backup imp
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest, split_signature
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import ObjectInfo, Repository
+from ansible_collections.lifeboat.postgres.plugins.module_utils.retired import read_retired
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stored_manifest import LIMIT_BYTES, StoredManifest
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ class Catalogue:
         infos: Mapping[tuple[BackupRef, str], ObjectInfo],
         caches: Mapping[str, CachedManifests],
         prefix: str,
+        repositories: Mapping[str, Repository],
     ) -> None:
+        self._repositories = repositories
+        self._retired: dict[tuple[str, str, str], frozenset[str]] = {}
         self._infos, self._caches, self._prefix = infos, caches, prefix
         self._places = places
         self._listed = set(listed)
@@ -109,7 +113,7 @@ class Catalogue:
             raise RepositoryError("no repository can be listed", "; ".join(unreachable.values()), "Nothing is known about backups.")
         listed = {repository.name for repository in repositories} - set(unreachable)
         caches = {} if cache is None else {place.name: cache.open(place, system) for place in repositories if place.name in listed}
-        return cls(places, strays, listed, unreachable, verify_keys, infos, caches, prefix)
+        return cls(places, strays, listed, unreachable, verify_keys, infos, caches, prefix, {place.name: place for place in repositories})
 
     @property
     def backups(self) -> list[Backup]:
@@ -306,13 +310,25 @@ class Catalogue:
                 problems.append(f"{name}: its manifest says otherwise than the others")
         claimed = {name for name, reason in summary.repositories.items() if not reason}
         gone = (claimed & self._listed) - set(manifests) - {broken.repository for broken in self._broken_of(ref)}
-        problems += [f"{name}: its manifest is not there, though the backup was complete" for name in sorted(gone)]
+        retired = {name for name in gone if self._was_retired(ref, name)}
+        problems += [f"{name}: its manifest is not there, though the backup was complete" for name in sorted(gone - retired)]
         problems += [f"{name}: cannot be looked at" for name in sorted(claimed & set(self.unreachable))]
         # A backup that did not get into a repository may have been copied there since, which its manifest cannot say.
         absent = {name: reason for name, reason in summary.repositories.items() if reason and name not in manifests}
+        absent.update(dict.fromkeys(sorted(retired), "removed there by retention"))
         places = tuple(sorted(manifests, key=lambda name: bool(signers) and name not in signers))
         read = functools.partial(self._whole, ref, chosen)
         return Backup(ref, summary, read, places, absent, tuple(problems), signed_by=next(iter(signers.values()), ""))
+
+    def _was_retired(self, ref: BackupRef, name: str) -> bool:
+        """Whether retention took it from that repository, which says so itself; asked once for each asset."""
+        asset = (name, ref.kind, ref.name)
+        if asset not in self._retired:
+            try:
+                self._retired[asset] = read_retired(self._repositories[name], ref.system, ref.kind, ref.name)
+            except RepositoryError:
+                self._retired[asset] = frozenset()
+        return ref.backup_id in self._retired[asset]
 
     def _signers(self, ref: BackupRef, manifests: Mapping[str, StoredManifest]) -> tuple[dict[str, str], list[str]]:
         """The key that signed the manifest in each repository, and what is wrong where none of the allowed ones did."""

@@ -159,6 +159,11 @@ def reports_prefix(system: str, kind: str | None = None, name: str | None = None
     return _narrowed(system, "reports", kind, name)
 
 
+def retired_prefix(system: str, kind: str, name: str) -> str:
+    """The prefix of the lists of backups that retention took from a repository; ends with `/`."""
+    return _narrowed(system, "retired", kind, name)
+
+
 def report_key(ref: BackupRef, started_at: dt.datetime) -> str:
     """The key of a drill's report; `ref.backup_id` is empty when the drill found no backup."""
     backup_id = ref.backup_id or "no-backup"

@@ -186,7 +186,7 @@ backups:
       type: list
       elements: str
     absent:
-      description: Repositories that it was meant for and did not get into, each with the reason.
+      description: Repositories that it was meant for and did not get into, or was taken from by retention, each with the reason.
       type: dict
     good:
       description: Whether it is complete wherever its manifest says so, and nothing wrong was found.
