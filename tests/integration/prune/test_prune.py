@@ -115,10 +115,10 @@ def test_an_incomplete_backup_takes_no_place_and_is_left(shelf: Shelf, prune: Pr
 
 
 def test_age_takes_what_a_class_would_keep_but_not_the_newest_verified(shelf: Shelf, prune: Prune) -> None:
-    made = fill(shelf, 6, every=30 * DAY)
-    result = prune(shelf, {"monthly": 12, "max_age": "70d"})
+    made = fill(shelf, 6, every=40 * DAY)  # each in a month of its own
+    result = prune(shelf, {"monthly": 12, "max_age": "100d"})
     assert [exists(shelf, manifest) for manifest in made] == [True, True, True, False, False, False]
-    assert result["removed"][0]["reasons"] == ["older than 70 days"]
+    assert result["removed"][0]["reasons"] == ["older than 100 days"]
 
 
 def test_silence_for_weeks_stops_the_ages_and_says_so(shelf: Shelf, prune: Prune) -> None:
