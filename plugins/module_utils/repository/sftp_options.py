@@ -120,7 +120,7 @@ def check_files(given: SftpOptions) -> None:
 def ssh_arguments(given: SftpOptions, program: str, known_hosts: str) -> list[str]:
     """`ssh` as a pipe to the server's SFTP; `known_hosts` is the only source of host keys, and it is never written.
 
-    Nothing of anybody's ssh_config takes part, no other key, no agent, no forwarding, no question.
+    Nothing of anybody's ssh_config takes part, no other key, no forwarding, no question.
     """
     settings = {
         "BatchMode": "yes",
