@@ -17,6 +17,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Co
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
 from support.parts import require
 from support.pitr import Production, listing
+from support.standbys import Standby
 
 SCHEMA = """
 CREATE TABLE orders (id bigserial PRIMARY KEY, note text NOT NULL, total int NOT NULL DEFAULT 7);
@@ -217,3 +218,42 @@ def test_a_base_backup_without_evidence_leaves_such_a_drill_unverified(productio
     assert (report["verdict"], report["service_ready_seconds"]) == ("unverified", None)
     assert "has no evidence of database 'postgres'" in report["reason"]
     assert "It has some of 'shop'" in report["reason"]
+
+
+@on_replica
+def test_evidence_of_a_standby_is_compared_and_unlogged_tables_keep_it_from_being_taken(production: Production, work_dir: Path) -> None:
+    production.query("CREATE DATABASE licences")
+    production.server.execute("CREATE TABLE keys (id serial, of text); INSERT INTO keys (of) VALUES ('a'), ('b')", "licences")
+    least = {name: production.server.settings[name] for name in ("max_connections", "max_prepared_transactions", "max_wal_senders")}
+    with Standby(production.server, {**least, "archive_mode": "off", "hot_standby_feedback": "on"}) as standby:
+        standby.catch_up()
+        login = {"login_unix_socket": str(standby.socket_dir), "login_port": standby.port}
+        with pytest.raises(DatabaseError, match="the rows of unlogged tables are not there"):
+            production.take(**login, evidence={"databases": ["shop"]})
+        with writers(production, 1), segments_left(production):
+            result = production.take(**login, evidence={"databases": ["licences"], "digests": DIGESTS})
+    (point,) = result["evidence"]
+    assert any("a standby cannot end a segment" in note for note in result["warnings"])
+    production.archive()
+    report = production.drill(work_dir, target={"evidence": True}, database="licences")
+    assert report["verdict"] == "passed", (point, report["reason"])
+    production.server.drop_database("licences")
+
+
+@contextmanager
+def segments_left(production: Production) -> Iterator[None]:
+    """The primary leaves segments, as it does under load: a standby cannot."""
+    ended = threading.Event()
+
+    def leave() -> None:
+        while not ended.wait(0.2):
+            if not production.server.waiting():  # else a busy machine's archiver would never be done
+                production.server.switch()
+
+    thread = threading.Thread(target=leave)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
