@@ -62,8 +62,8 @@ _GUIDE = """\
 | lies under | `@PREFIX@` |
 | its manifest | `@MANIFEST@` (a folder without a manifest is the remainder of a broken run: do not use it) |
 
-You need: @TOOL_CODE@`zstd`, @TAR_CODE@`sha256sum`, @SECRET@that is, the identity of one of the **key** recipients. The identities
-that open the data do not open this.
+You need: @TOOL_CODE@`zstd`, @TAR_CODE@`sha256sum`, and @SECRET@of one of the **key** recipients. What opens
+the data does not open this.
 
 ## The short way
 
@@ -95,6 +95,7 @@ editor adds a line end, so use `install -m 0600 -o OWNER -g GROUP`. Then delete 
 """
 
 _SCRIPT = r"""
+: "$open_only"  # to open is all there is to do
 echo '2 opening the key'
 [ ! -e "$into/@RESULT@" ] || fail "$into/@RESULT@ exists already: remove it, or give another --into"
 open_artifact @OPENED@ @KEY@

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, KeyRefused, RepositoryError, SealError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import backup_prefix
 from support.keys import age_pair, ssh_pair
+from support.parts import find_program
 from support.remotes import make_remotes
 from support.vaults import Escrow, written
 
@@ -217,7 +218,7 @@ def test_a_manifest_that_this_host_did_not_sign_keeps_nobody_from_shipping(escro
     assert escrow.manifests()[-1].signature
 
 
-@pytest.mark.needs("program:sha256sum")
+@pytest.mark.needs("program:sha256sum", "program:shellcheck")
 @pytest.mark.parametrize("several", [False, True])
 def test_the_instructions_give_the_key_back_with_standard_tools(escrow: Escrow, several: bool) -> None:
     if several:
@@ -243,6 +244,9 @@ def test_the_instructions_give_the_key_back_with_standard_tools(escrow: Escrow, 
     again = subprocess.run(argv, capture_output=True, text=True)
     assert again.returncode == 1
     assert "exists already" in again.stderr
+    shellcheck = find_program("shellcheck")
+    assert shellcheck is not None
+    assert subprocess.run([shellcheck, "--shell=sh", folder / "restore.sh"], capture_output=True).stdout == b""
     in_clear = (folder / "RESTORE.md").read_text() + (folder / "restore.sh").read_text()
     assert str(escrow.root) not in in_clear
 
