@@ -35,7 +35,7 @@ class Decided:
     decisions: list[Decision] = field(default_factory=list)
     verified: set[str] = field(default_factory=set)
     read_now: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    damaged: dict[str, str] = field(default_factory=dict)
 
     @property
     def going(self) -> list[Decision]:
@@ -96,7 +96,7 @@ def _prove(
             kept[newest.backup_id] = proven
             return
         kept[newest.backup_id] = dataclasses.replace(newest, problem=problem)
-        found.problems.append(f"backup {newest.backup_id} of {found.asset.title} is damaged: {problem}")
+        found.damaged[newest.backup_id] = problem
 
 
 def _going(kept: list[Kept], policy: Policy, at: dt.datetime) -> set[str]:

@@ -56,6 +56,7 @@ class Job:
         self.wal: dict[str, Any] = {}
         self.uploads = 0
         self._stale = ""
+        self._store_now: dt.datetime | None = None
         self.read: list[str] = []
         self.doubts: list[str] = []
         self.problems: list[str] = []
@@ -65,17 +66,16 @@ class Job:
     def run(self, holding: Holding) -> None:
         """Raises `RetentionRefused` when nothing was removed for a doubt, `RepositoryError` when the place fails."""
         memory = Memory() if self.plan.state is None else self.plan.state.read(self.repository, self.plan.system)
-        store_now = self.repository.clock()
-        sight = look(self.repository, self.plan, memory, self._verdicts)
+        sight, decided = self._look_and_decide(memory, holding)
+        if any(found.read_now for found in decided) and not self.check_mode:
+            # To read takes hours where backups are large: look again, with what is known now.
+            memory = _learned(memory, decided)
+            self._at, self.doubts, self.warnings = act.Moment(), [], []
+            sight, decided = self._look_and_decide(memory, holding)
         now = self._at.at
-        seen = self._narrowed(memory.seen)
-        self._refuse(clock_doubts(now, store_now, sight.newest_stored, seen))
         there = sum(len(asset.kept) for asset in sight.assets.values())
-        self._refuse(listing_doubts(sight.listed, sight.broken, now, seen, there))
-        self._stale = "" if "stale" in self.plan.accept else is_stale(sight.listed, now, store_now)
-        decided = self._decide(sight, holding)
         # What is being written now looks old to a clock that jumped.
-        orphans = [] if self._stale else old_orphans(sight.orphans, self.plan.orphan_age_seconds, store_now or now, now)
+        orphans = [] if self._stale else old_orphans(sight.orphans, self.plan.orphan_age_seconds, self._store_now or now, now)
         self._refuse([*self._too_many(decided), *many_orphans(orphans, there)])
         require_listed(self.repository, sight.orphans, now)
         self._report_kept(decided)
@@ -85,8 +85,18 @@ class Job:
         self._remove(decided, sight)
         self._remove_orphans(orphans)
         if not self._stale:
-            self._remove_uploads(store_now or now)
+            self._remove_uploads(self._store_now or now)
         self._remove_wal(decided)
+
+    def _look_and_decide(self, memory: Memory, holding: Holding) -> tuple[Sight, list[Decided]]:
+        self._store_now = self.repository.clock()
+        sight = look(self.repository, self.plan, memory, self._verdicts)
+        now, seen = self._at.at, self._narrowed(memory.seen)
+        self._refuse(clock_doubts(now, self._store_now, sight.newest_stored, seen))
+        there = sum(len(asset.kept) for asset in sight.assets.values())
+        self._refuse(listing_doubts(sight.listed, sight.broken, now, seen, there))
+        self._stale = "" if "stale" in self.plan.accept else is_stale(sight.listed, now, self._store_now)
+        return sight, self._decide(sight, holding)
 
     @property
     def changed(self) -> bool:
@@ -126,7 +136,8 @@ class Job:
                     self.problems.append(f"{self.repository.name}: {self._stale}")
             own = {ref.backup_id: why for ref, why in held.items() if (ref.kind, ref.name) == (asset.kind, asset.name)}
             found = decide_asset(asset, policy, self._at.at, self.repository, own, self.plan.read_whole, self.check_mode, self._progress)
-            self.problems += [f"{self.repository.name}: {problem}" for problem in found.problems]
+            for backup_id, why in found.damaged.items():
+                self.problems.append(f"{self.repository.name}: backup {backup_id} of {asset.title} is damaged: {why}")
             self.read += [f"{asset.title} {backup_id}" for backup_id in found.read_now]
             decided.append(found)
         return decided
@@ -298,3 +309,9 @@ class Job:
 
     def _which(self, ref: BackupRef) -> dict[str, Any]:
         return {"repository": self.repository.name, "kind": ref.kind, "name": ref.name, "backup_id": ref.backup_id}
+
+
+def _learned(memory: Memory, decided: list[Decided]) -> Memory:
+    """With what reading backups whole has shown."""
+    verified = {**memory.verified, **{found.asset.title: frozenset(found.verified) for found in decided}}
+    return Memory(memory.seen, verified, {backup_id: why for found in decided for backup_id, why in found.damaged.items()})

@@ -116,6 +116,7 @@ def _kept(backup: Backup, found: Listed, there_bytes: int, date: str, memory: Me
     problem = backup.problems[0] if backup.problems else date
     if not problem and there_bytes < backup.summary.size_bytes:
         problem = f"{there_bytes} of its {backup.summary.size_bytes} bytes are here"
+    problem = problem or memory.damaged.get(backup.ref.backup_id, "")
     failed = not problem and verdict == FAILED
     verified = verdict == PASSED or backup.ref.backup_id in memory.verified.get(found.asset, ())
     return Kept(

@@ -33,10 +33,12 @@ _LIMIT_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Memory:
-    """`seen` is None before the first prune; `verified` holds the ids of backups of each asset that were read whole."""
+    """`seen` is None before the first prune; `verified` holds the ids of backups of each asset that were read whole, `damaged` what is
+    wrong with those that this very run found to be damaged, which is not written down."""
 
     seen: Seen | None = None
     verified: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
 
 def default_state_dir() -> Path:
