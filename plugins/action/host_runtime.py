@@ -34,8 +34,9 @@ class ActionModule(ActionBase):
         answer: dict[str, Any] = self._execute_module(module_name=_MODULE, module_args=given, task_vars=task_vars)
         if not answer.pop("needs_archive", False):
             return answer
+        base: Any = self  # whose methods are untyped
         if self._connection._shell.tmpdir is None:
-            self._make_tmp_path()
+            base._make_tmp_path()
         folder = self._connection._shell.tmpdir
         descriptor, local = tempfile.mkstemp(prefix="lifeboat-", suffix=".zip")
         try:
@@ -43,9 +44,9 @@ class ActionModule(ActionBase):
                 for name, data in files.items():
                     archive.writestr(zipfile.ZipInfo(f"{_PREFIX}/{name}"), data, zipfile.ZIP_DEFLATED)
             remote = self._connection._shell.join_path(folder, "lifeboat-runtime.zip")
-            self._transfer_file(local, remote)
-            self._fixup_perms2((folder, remote))
+            base._transfer_file(local, remote)
+            base._fixup_perms2((folder, remote))
             return self._execute_module(module_name=_MODULE, module_args={**given, "archive": remote}, task_vars=task_vars)
         finally:
             os.unlink(local)
-            self._remove_tmp_path(folder)
+            base._remove_tmp_path(folder)

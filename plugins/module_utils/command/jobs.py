@@ -69,8 +69,10 @@ def doctor(given: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _run(job: JobFile) -> int:
+    from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.identity import become
     from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.run import run_job
 
+    become(job.user, job.name)
     status = run_job(job)
     if status == 10:
         complain(f"{job.name} is running already; nothing was started")

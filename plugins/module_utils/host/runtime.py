@@ -137,6 +137,8 @@ def run(given: Mapping[str, Any], check_mode: bool = False) -> dict[str, Any]:
     if not there:
         asked.path.mkdir(mode=0o755, parents=True, exist_ok=True)
         _unpack(asked)
+    elif plan.touches(program_of(asked.path)):
+        _compile(asked, asked.path / asked.release)  # for another Python than before
     plan.apply()
     result["removed"] = list(_remove_old(asked, before))
     return result
@@ -188,11 +190,7 @@ def _unpack(asked: _Asked) -> None:
                 target = new / name
                 target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
                 target.write_bytes(archive.read(name))
-        _open_for_reading(new)
-        # Its users may not write here, so it is compiled now: a start without that takes twice as long, each time.
-        # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's
-        subprocess.run([asked.python, "-I", "-m", "compileall", "-q", str(new)], stdin=subprocess.DEVNULL, capture_output=True, check=False)
-        _open_for_reading(new)
+        _compile(asked, new)
         (new / _STAMP).write_text(json.dumps({"version": VERSION, "digest": asked.digest}) + "\n", encoding="utf-8")
         (new / _STAMP).chmod(0o644)
         if final.exists():
@@ -204,6 +202,13 @@ def _unpack(asked: _Asked) -> None:
         raise ConfigurationError(f"the library cannot be written: {error.strerror}", str(asked.path), "Run with become: true.") from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def _compile(asked: _Asked, release: Path) -> None:
+    """Its users may not write there, so it is done now: a start without that takes twice as long, each time."""
+    # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's
+    subprocess.run([asked.python, "-I", "-m", "compileall", "-q", str(release)], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    _open_for_reading(release)
 
 
 def _open_for_reading(folder: Path) -> None:

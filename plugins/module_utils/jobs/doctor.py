@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import pwd
 import shutil
 import stat
@@ -15,6 +17,7 @@ from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.deps import installed
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.identity import answer_as
 from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.job import JobFile
 from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.scheduled import scheduled_in
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import encode_name
@@ -147,7 +150,17 @@ def _repositories(jobs: Sequence[JobFile]) -> Iterator[Finding]:
             if key in seen:
                 continue
             seen.add(key)
-            yield _tried(f"repository {name!r} of {job.system}", name, spec, job.system, writes)
+            what = f"repository {name!r} of {job.system}"
+            if os.geteuid() == 0 and job.user not in ("", "root"):
+                # As who runs the job: a credential that root can read says nothing, and root's files would be in the way.
+                answer = answer_as(job.user, what, functools.partial(_told, what, name, spec, job.system, writes))
+                yield Finding(**answer) if answer else Finding(what, f"could not be tried as {job.user}", BAD)
+            else:
+                yield _tried(what, name, spec, job.system, writes)
+
+
+def _told(what: str, name: str, spec: Mapping[str, Any], system: str, writes: bool) -> dict[str, str]:
+    return _tried(what, name, spec, system, writes).to_document()
 
 
 def _tried(what: str, name: str, spec: Mapping[str, Any], system: str, writes: bool) -> Finding:

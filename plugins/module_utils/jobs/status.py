@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,9 +47,12 @@ def status_of(jobs: Sequence[JobFile], moment: dt.datetime) -> list[JobStatus]:
 
 def _one(job: JobFile, moment: dt.datetime) -> JobStatus:
     state, fault = read_state(state_file(job.state_dir, job.system, job.job), job.job, job.kind, job.system)
-    running = is_held(job.run_dir / "-".join(encode_name(part) for part in (job.system, "job", job.job)))
+    lock = job.run_dir / "-".join(encode_name(part) for part in (job.system, "job", job.job))
+    running = is_held(lock)
+    # Another user's lock cannot be tried: then it is not known whether that job runs.
+    known = not lock.exists() or os.access(lock, os.R_OK | os.W_OK)
     due = job.due(moment)
-    problem = fault or _problem(job, state, running, moment)
+    problem = fault or _problem(job, state, running or not known, moment)
     return JobStatus(job, state, running, due[1] if due else None, problem)
 
 
