@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,13 +126,18 @@ def _protected_keys(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     system = options.text(given, "system", where)
     named = options.path(given, "keys_file", where, absolute=True)
     usual = Path("/var/lib/lifeboat/keys") / encode_name(system) / "fingerprints.json"
-    if named is None and not usual.exists():
+    try:
+        os.lstat(named or usual)
+    except (FileNotFoundError, NotADirectoryError):
+        if named is not None:
+            hint = "key_escrow writes it; leave it out where no keys are escrowed."
+            raise ConfigurationError("keys_file is not there", str(named), hint) from None
         return {}
+    except OSError:
+        pass  # it may be there, and reading it says why it cannot be read
     from ansible_collections.lifeboat.postgres.plugins.module_utils.keys.state import read_fingerprints
 
     if named is not None:
-        if not named.exists():
-            raise ConfigurationError("keys_file is not there", str(named), "key_escrow writes it; leave it out where no keys are escrowed.")
         return {"keys": read_fingerprints(named, system)}
     try:
         return {"keys": read_fingerprints(usual, system)}
