@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
@@ -18,10 +18,11 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.found_backup imp
 from ansible_collections.lifeboat.postgres.plugins.module_utils.inspection import inspect
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.look import Asset
+from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.state import Memory
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.retention import CLOCKS_DIFFER_BY, Decision, Kept, Policy, decide
 
-__all__ = ["Decided", "decide_asset"]
+__all__ = ["Decided", "decide_asset", "learned"]
 
 _TRIES = 3
 """So many of the newest are read, when one after the other turns out to be damaged."""
@@ -127,3 +128,12 @@ def _look_for_locks(found: Decided, kept: dict[str, Kept], policy: Policy, at: d
             if until is not None and until > at:
                 kept[decision.backup_id] = dataclasses.replace(kept[decision.backup_id], locked_until=until)
     found.decisions = decide(list(kept.values()), policy, at)
+
+
+def learned(memory: Memory, decided: Iterable[Decided]) -> Memory:
+    """With what reading backups whole has shown."""
+    verified, damaged = dict(memory.verified), dict(memory.damaged)
+    for found in decided:
+        verified[found.asset.title] = frozenset(found.verified)
+        damaged.update(found.damaged)
+    return Memory(memory.seen, verified, damaged)

@@ -13,7 +13,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import AccessDenied, LifeboatError, RetentionRefused
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import BackupRef
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune import act
-from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.decisions import Decided, decide_asset
+from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.decisions import Decided, decide_asset, learned
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.doubts import (
     Doubt,
     Seen,
@@ -25,7 +25,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.doubts imp
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.look import Asset, Orphan, Sight, Verdicts, look
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.plan import PrunePlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.remains import many_orphans, old_orphans, require_listed
-from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.state import Memory
+from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.state import Memory, part_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.wal import Cut, cut_of, old_wal
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Erased, Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.retention import UNPROVEN, Decision
@@ -69,7 +69,7 @@ class Job:
         sight, decided = self._look_and_decide(memory, holding)
         if any(found.read_now for found in decided) and not self.check_mode:
             # To read takes hours where backups are large: look again, with what is known now.
-            memory = _learned(memory, decided)
+            memory = learned(memory, decided)
             self._at, self.doubts, self.warnings = act.Moment(), [], []
             sight, decided = self._look_and_decide(memory, holding)
         now = self._at.at
@@ -91,7 +91,7 @@ class Job:
     def _look_and_decide(self, memory: Memory, holding: Holding) -> tuple[Sight, list[Decided]]:
         self._store_now = self.repository.clock()
         sight = look(self.repository, self.plan, memory, self._verdicts)
-        now, seen = self._at.at, self._narrowed(memory.seen)
+        now, seen = self._at.at, part_of(memory.seen, self.plan.kind, self.plan.name)
         self._refuse(clock_doubts(now, self._store_now, sight.newest_stored, seen))
         there = sum(len(asset.kept) for asset in sight.assets.values())
         self._refuse(listing_doubts(sight.listed, sight.broken, now, seen, there))
@@ -113,16 +113,6 @@ class Job:
             raise RetentionRefused(
                 "nothing was removed: " + "; ".join(doubt.sentence for doubt in open_ones), f"repository {self.repository.name!r}", hint
             )
-
-    def _narrowed(self, seen: Seen | None) -> Seen | None:
-        """What the last prune left of that part of the system which is looked at now."""
-        if seen is None or self.plan.kind is None:
-            return seen
-        part = f"{self.plan.kind}/{self.plan.name}" if self.plan.name is not None else None
-        left = {
-            asset: entry for asset, entry in seen.left.items() if asset == part or (part is None and asset.startswith(f"{self.plan.kind}/"))
-        }
-        return Seen(seen.at, left)
 
     def _decide(self, sight: Sight, holding: Holding) -> list[Decided]:
         held = holding([asset for asset in sight.assets.values() if asset.kind == "keys"])
@@ -167,7 +157,7 @@ class Job:
         if self.plan.state is None:
             return
         left = {} if memory.seen is None else dict(memory.seen.left)
-        part = self._narrowed(memory.seen)
+        part = part_of(memory.seen, self.plan.kind, self.plan.name)
         for asset in () if part is None else part.left:
             del left[asset]
         verified = {asset: ids for asset, ids in memory.verified.items() if asset in left}
@@ -309,9 +299,3 @@ class Job:
 
     def _which(self, ref: BackupRef) -> dict[str, Any]:
         return {"repository": self.repository.name, "kind": ref.kind, "name": ref.name, "backup_id": ref.backup_id}
-
-
-def _learned(memory: Memory, decided: list[Decided]) -> Memory:
-    """With what reading backups whole has shown."""
-    verified = {**memory.verified, **{found.asset.title: frozenset(found.verified) for found in decided}}
-    return Memory(memory.seen, verified, {backup_id: why for found in decided for backup_id, why in found.damaged.items()})

@@ -25,7 +25,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.doubts imp
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import count, format_moment, moment, text
 
-__all__ = ["Memory", "State", "default_state_dir", "state_in"]
+__all__ = ["Memory", "State", "default_state_dir", "part_of", "state_in"]
 
 _SCHEMA = 1
 _LIMIT_BYTES = 16 * 1024 * 1024
@@ -107,3 +107,13 @@ class State:
     def _path(self, repository: Repository, system: str) -> Path:
         place = json.dumps([system, repository.description()], sort_keys=True)
         return self._folder / f"{encode_name(system)[:80]}-{hashlib.sha256(place.encode()).hexdigest()[:20]}.json"
+
+
+def part_of(seen: Seen | None, kind: str | None, name: str | None) -> Seen | None:
+    """What the last prune left of a part of the system; of all of it where `kind` is None. Pure."""
+    if seen is None or kind is None:
+        return seen
+    one = f"{kind}/{name}"
+    return Seen(
+        seen.at, {asset: left for asset, left in seen.left.items() if asset == one or (name is None and asset.startswith(f"{kind}/"))}
+    )
