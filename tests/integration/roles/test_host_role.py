@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import VERSION
+from support.clusters import account
 from support.hosts import Host, a_host
 
 
@@ -45,9 +48,43 @@ def test_a_fresh_host_is_predicted_installed_and_then_left_alone(host: Host) -> 
     said = host.lifeboat("doctor", "--jobs", str(host.home / "config"))
     assert f"lifeboat.postgres {VERSION}" in said.stdout, said.stderr
     files = host.files()
-    again = host.play("role:host", lifeboat_secrets=secrets)
+    again = host.play("role:host", lifeboat_secrets=secrets, lifeboat_host_python="/usr/bin/python3")
+    assert (again.status, again.recap("db1")["changed"]) == (0, 1), again.output
+    _look_for_backups_as_the_jobs_user(host)
+    again = host.play("role:host", lifeboat_secrets=secrets, lifeboat_host_python="/usr/bin/python3")
     assert (again.status, again.recap("db1")["changed"]) == (0, 0), again.output
-    assert host.files() == files
+    changed = {name for name, file in host.files().items() if files.get(name) != file}
+    assert {name for name in changed if "__pycache__" not in name and not name.startswith("own/")} == {"runtime/bin/lifeboat"}
+
+
+def _look_for_backups_as_the_jobs_user(host: Host) -> None:
+    """Started by root, a job is its own user's all the same; started by somebody else, it is refused."""
+    entry = account()
+    user = host.user if entry is None else entry.pw_name
+    own = host.home / "own"
+    own.mkdir()
+    shutil.chown(own, user)
+    options = {"system": "shop", "repositories": {"here": {"type": "posix", "path": str(own)}}}
+    places = {f"{name}_dir": str(own / name) for name in ("state", "log", "run")}
+    document = {"schema": 1, "job": "verify", "kind": "verify", "system": "shop", "user": user, "options": options, **places}
+    file = host.home / "config" / "shop" / "verify.json"
+    file.write_text(json.dumps(document))
+    done = host.lifeboat("run", str(file))
+    assert done.returncode == 8, done.stderr
+    assert "there is no backup to verify" in done.stdout
+    assert (own / "state" / "shop" / "verify.json").owner() == user
+    doctor = host.lifeboat("doctor", "--jobs", str(host.home / "config"))
+    assert "repository 'here' of shop: read" in doctor.stdout
+    if entry is not None:
+        file.write_text(json.dumps({**document, "user": "root"}))
+        file.chmod(0o644)
+        file.parent.chmod(0o755)
+        refused = subprocess.run(
+            ["setpriv", f"--reuid={user}", "--clear-groups", str(host.program), "run", str(file)], capture_output=True, text=True
+        )
+        assert (refused.returncode, "this job is run by root" in refused.stderr) == (2, True), refused.stderr
+        file.parent.chmod(0o750)
+    file.unlink()
 
 
 def test_an_upgrade_turns_the_link_keeps_the_release_before_and_removes_older_ones(host: Host) -> None:
@@ -63,7 +100,8 @@ def test_an_upgrade_turns_the_link_keeps_the_release_before_and_removes_older_on
 
 def test_a_release_that_was_interrupted_is_made_whole(host: Host) -> None:
     assert host.play("role:host").status == 0
-    (stamp,) = (host.home / "runtime").glob("*/release.json")
+    (name,) = releases(host)
+    stamp = host.home / "runtime" / name / "release.json"
     stamp.unlink()
     next(stamp.parent.rglob("cli.py")).unlink()
     run = host.play("role:host")
