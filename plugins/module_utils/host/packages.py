@@ -15,9 +15,15 @@ __all__ = ["missing_packages"]
 _OS_RELEASE = Path("/etc/os-release")
 
 _PACKAGES: Mapping[str, Mapping[str, str]] = {
-    "debian": {"psycopg": "python3-psycopg", "boto3": "python3-boto3", "cryptography": "python3-cryptography", "gpg": "gpg"},
-    "rhel": {"psycopg": "python3-psycopg3", "boto3": "python3-boto3", "cryptography": "python3-cryptography", "gpg": "gnupg2"},
-}
+    "debian": {
+        "psycopg": "python3-psycopg", "boto3": "python3-boto3", "cryptography": "python3-cryptography", "gpg": "gpg",
+        "ssh": "openssh-client",
+    },
+    "rhel": {
+        "psycopg": "python3-psycopg3", "boto3": "python3-boto3", "cryptography": "python3-cryptography", "gpg": "gnupg2",
+        "ssh": "openssh-clients",
+    },
+}  # fmt: skip
 """Names that differ from `python3-<library>` and the program's own, by family."""
 
 
