@@ -55,8 +55,8 @@ def enter_offsets(path: Path) -> int:
             return 0
         found = list(_places(file, file.tell(), missing, toc.int_bytes))
         for entry, place in found:
-            file.seek(entry.field)
-            file.write(bytes([_SET]) + place.to_bytes(toc.offset_bytes, "little"))
+            # Not through `file`, whose buffer knows nothing of the reading past it.
+            os.pwrite(file.fileno(), bytes([_SET]) + place.to_bytes(toc.offset_bytes, "little"), entry.field)
     return len(found)
 
 

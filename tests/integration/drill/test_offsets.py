@@ -13,9 +13,10 @@ import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.offsets import enter_offsets
 from support.clusters import Server
 
-# Rows that look like what is looked for, as far as rows can; a table without any, one of more than a piece of the file.
+# Rows that look like what is looked for, as far as rows can; tables without any, so many that the table of contents is a long one;
+# one of more than a piece of the file.
 CONTENTS = r"""
-    CREATE TABLE empty (id int);
+    DO $$ BEGIN FOR n IN 1..99 LOOP EXECUTE format('CREATE TABLE empty_%s (id int)', n); END LOOP; END $$;
     CREATE TABLE plain (id int PRIMARY KEY, t text);
     INSERT INTO plain SELECT n, repeat(md5(n::text), 30) FROM generate_series(1, 3000) AS n;
     CREATE TABLE marks (t text);
@@ -25,6 +26,7 @@ CONTENTS = r"""
     CREATE TABLE "last one" (id serial);
     INSERT INTO "last one" SELECT FROM generate_series(1, 10);
 """
+TABLES = 103
 LARGE_OBJECTS = "SELECT lo_from_bytea(0, decode(repeat('000000000001000000', 9000), 'hex')) FROM generate_series(1, 3)"
 
 
@@ -73,7 +75,7 @@ def without_moment(data: bytes) -> bytes:
 
 def test_the_archive_becomes_the_one_that_pg_dump_writes_into_a_file(dumped: tuple[bytes, bytes], piped: Path) -> None:
     whole, before = dumped
-    assert enter_offsets(piped) == 5
+    assert enter_offsets(piped) == TABLES
     assert piped.read_bytes() != before
     assert without_moment(piped.read_bytes()) == without_moment(whole)
 
@@ -94,7 +96,7 @@ def test_what_large_objects_hold_is_not_taken_for_a_table(postgres: Server, tmp_
         postgres.execute(LARGE_OBJECTS, source)
         archive = tmp_path / "archive"
         archive.write_bytes(archives(postgres, source, tmp_path)[1])
-        assert enter_offsets(archive) == 5
+        assert enter_offsets(archive) == TABLES
         subprocess.run([*program(postgres, "pg_restore"), "--exit-on-error", "--jobs=2", f"--dbname={restored}", str(archive)], check=True)
         for query in ("SELECT count(*), sum(length(t)) FROM plain", "SELECT count(*), sum(length(data)) FROM pg_largeobject"):
             assert answer(postgres, restored, query) == answer(postgres, source, query)
