@@ -205,7 +205,7 @@ def test_a_target_time_after_the_end_of_the_log_is_fatal_and_pg_ctl_still_says_0
 
 def test_fewer_connections_than_production_had_abort_recovery(plain: Plain, recover: Callable[..., Recovered]) -> None:
     found = recover(plain.wal, max_connections="20")
-    assert not found.alive()
+    eventually(lambda: not found.alive(), "it ended")
     assert "max_connections = 20 is a lower setting than on the primary server, where its value was 133" in found.log
 
 
