@@ -190,26 +190,39 @@ class Pipeline:
 
 
 class Counter(FunctionStage):
-    """Passes bytes on and counts them; `size_bytes` holds after `finish`.
+    """Passes bytes on and counts them; `size_bytes` holds after the stream.
 
-    With `header` the stream must begin with those bytes, else `PipelineError` (`PGDMP` for a custom-format dump).
+    With `header` the stream must begin with those bytes, else `PipelineError` (`PGDMP` for a custom-format dump). It is a stage, or
+    follows what another stage takes (frames.py).
     """
 
     def __init__(self, name: str = "counter", header: bytes = b"") -> None:
         super().__init__(name, self._count)
         self.header = header
         self.size_bytes = 0
+        self._head = b""
+
+    def feed(self, data: memoryview) -> None:
+        """Follow the next bytes."""
+        self.size_bytes += len(data)
+        if len(self._head) < len(self.header):
+            self._head += bytes(data[: len(self.header) - len(self._head)])
+            if not self.header.startswith(self._head):
+                self.finish()
+
+    def finish(self) -> None:
+        """The followed stream has ended."""
+        if self._head != self.header:
+            raise PipelineError(f"{self.name}: the stream does not begin with {self.header!r} but with {self._head!r}")
 
     def _count(self, source: BinaryIO, target: BinaryIO) -> None:
-        head = b""
         # Past the buffer of `source`, which would take what is to be moved.
-        while len(head) < len(self.header) and (more := os.read(source.fileno(), len(self.header) - len(head))):
-            head += more
-        if head != self.header:
-            raise PipelineError(f"{self.name}: the stream does not begin with {self.header!r} but with {head!r}")
-        target.write(head)
+        while len(self._head) < len(self.header) and (more := os.read(source.fileno(), len(self.header) - len(self._head))):
+            self.feed(memoryview(more))
+            target.write(more)
+        self.finish()
         target.flush()
-        self.size_bytes = len(head) + move(source.fileno(), target.fileno())
+        self.size_bytes += move(source.fileno(), target.fileno())
 
 
 def run_through(stages: Sequence[Stage], source: BinaryIO | Iterable[bytes] | None, sink: Callable[[bytes], None]) -> None:

@@ -25,6 +25,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.reach imp
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.staging import check_staged, staged_files, tar_stage
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import BackupWriter
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import BackupGuardError, LifeboatError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.frames import packing
 from ansible_collections.lifeboat.postgres.plugins.module_utils.pipeline import Counter, Pipeline, ProcessStage
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import PgDump, PgRestore
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.snapshot import Snapshot
@@ -105,8 +106,10 @@ def dump(
 def _streamed(job: LogicalJob, pg_dump: PgDump, snapshot: Snapshot, writer: BackupWriter, application_name: str, stops: _Stops) -> Dumped:
     """No temporary copy anywhere."""
     counter = Counter("pg_dump's output", DUMP_HEADER)
+    # The library's threads let the counter see what they take; in front of the program it is a stage that moves pipe to pipe.
+    counted = packing(job.compression_level, counter) if compress.library_at_hand() else [counter, *packing(job.compression_level)]
     with _pg_dump(job, pg_dump, snapshot, application_name) as program:
-        with Pipeline([program, counter, compress.compressor(job.compression_level), job.sealer.stage()]) as sealed, stops(sealed.kill):
+        with Pipeline([program, *counted, job.sealer.stage()]) as sealed, stops(sealed.kill):
             try:
                 writer.store(f"{CUSTOM_NAME}{compress.SUFFIX}{job.sealer.suffix}", "dump", sealed)
             except LifeboatError as error:
@@ -138,7 +141,7 @@ def _staged(
     check_staged(stage, PgRestore(pg_dump.major, pg_dump.path.parent).contents(stage))
 
     def send() -> None:
-        with Pipeline([tar_stage(stage), compress.compressor(job.compression_level), job.sealer.stage()]) as sealed:
+        with Pipeline([tar_stage(stage), *packing(job.compression_level), job.sealer.stage()]) as sealed:
             writer.store(f"{DIRECTORY_NAME}{compress.SUFFIX}{job.sealer.suffix}", "dump", sealed)
 
     return Dumped(DIRECTORY, sum(size_bytes for _name, size_bytes in staged_files(stage)), send)
