@@ -38,7 +38,7 @@ class JobLog:
     """The log of one run. A place that cannot be written is left out, and said in `problems`: a log never stops a backup."""
 
     def __init__(
-        self, system: str, job: str, path: Path, stream: TextIO | None = None, environment: Mapping[str, str] = os.environ
+        self, system: str, job: str, path: Path, stream: TextIO | None = None, environment: Mapping[str, str] | None = None
     ) -> None:
         self._common = {"system": system, "job": job, "pid": os.getpid()}
         self._stream = sys.stdout if stream is None else stream
@@ -53,7 +53,7 @@ class JobLog:
         except OSError as error:
             self.problems.append(f"{path} cannot be written: {error.strerror}")
         # Under systemd standard output is the journal already: said twice it would be there twice.
-        if not self._human and not environment.get("JOURNAL_STREAM") and os.path.exists(_SYSLOG):
+        if not self._human and not (os.environ if environment is None else environment).get("JOURNAL_STREAM") and os.path.exists(_SYSLOG):
             try:
                 self._handlers.append((logging.handlers.SysLogHandler(_SYSLOG), f"lifeboat[{os.getpid()}]: "))
             except OSError as error:
