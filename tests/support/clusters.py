@@ -265,5 +265,3 @@ def _run(argv: list[str]) -> None:
     done = subprocess.run(argv, capture_output=True, text=True, cwd="/", umask=0o077, **identity())
     if done.returncode:
         raise RuntimeError(f"{argv[0]}: {done.stdout}{done.stderr}")
-
-
