@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress, layout
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.offsets import enter_offsets
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.reserve import reserve
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.unpack import Unpacker
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
     IntegrityError,
@@ -98,24 +99,14 @@ class Fetcher:
         when the file cannot be written. On an error there is no file of that name.
         """
         partial = path.with_name(f".{path.name}.part")
-        size_bytes, head = 0, b""
         header = HEADERS.get(self._manifest.format, DUMP_HEADER)
         try:
             with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb", buffering=0) as file:
-
-                def write(chunk: bytes) -> None:
-                    nonlocal size_bytes, head
-                    if len(head) < len(header):
-                        head = (head + chunk[: len(header)])[: len(header)]
-                    try:
-                        size_bytes += _write_all(file.fileno(), chunk)
-                    except OSError as error:
-                        raise PipelineError(f"the opened dump cannot be written: {error.strerror}", str(path)) from None
-
-                self._fetch(self._manifest.artifact("dump"), write)
-                if head != header or size_bytes != self._manifest.plain_bytes:
+                written = _Written(file.fileno(), self._manifest.plain_bytes, len(header), path)
+                self.pour(self._manifest.artifact("dump"), written)
+                if written.head != header or written.size_bytes != self._manifest.plain_bytes:
                     raise IntegrityError(
-                        f"the opened dump is not what was taken: {size_bytes} bytes beginning with {head!r},"
+                        f"the opened dump is not what was taken: {written.size_bytes} bytes beginning with {written.head!r},"
                         f" the manifest says {self._manifest.plain_bytes} bytes",
                         self._where,
                     )
@@ -128,7 +119,7 @@ class Fetcher:
             with contextlib.suppress(FileNotFoundError):
                 partial.unlink()
             raise
-        return size_bytes
+        return written.size_bytes
 
     def database(self, directory: Path, group: int | None = None) -> Path:
         """Bring the opened dump into `directory`, in whichever format it is; return what pg_restore is to be given."""
@@ -150,8 +141,7 @@ class Fetcher:
         try:
             unpacker = Unpacker(partial, self._manifest.plain_bytes, self._where, group)
             try:
-                self._fetch(self._manifest.artifact("dump"), unpacker.feed)
-                unpacker.close()
+                self.pour(self._manifest.artifact("dump"), unpacker)
             finally:
                 unpacker.discard()
             if unpacker.size_bytes != self._manifest.plain_bytes:
@@ -240,8 +230,34 @@ class Fetcher:
         return IntegrityError(what, self._where, "Drill another repository's copy, and copy it from there.")
 
 
-def _write_all(descriptor: int, data: bytes) -> int:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-    return len(data)
+class _Written:
+    """Follows a stream into a file that is to have `expected_bytes`: what is more is counted, and not kept. `head` is its beginning."""
+
+    def __init__(self, descriptor: int, expected_bytes: int, head_bytes: int, path: Path) -> None:
+        self.size_bytes = 0
+        self.head = b""
+        self._descriptor = descriptor
+        self._expected_bytes = expected_bytes
+        self._head_bytes = head_bytes
+        self._path = path
+        with self._faults():
+            reserve(descriptor, expected_bytes)
+
+    def feed(self, data: memoryview) -> None:
+        if len(self.head) < self._head_bytes:
+            self.head += bytes(data[: self._head_bytes - len(self.head)])
+        kept = data[: max(0, self._expected_bytes - self.size_bytes)]
+        self.size_bytes += len(data)
+        with self._faults():
+            while kept:
+                kept = kept[os.write(self._descriptor, kept) :]
+
+    def finish(self) -> None:
+        """Whether it is what was expected is seen by `size_bytes` and `head`."""
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise PipelineError(f"the opened dump cannot be written: {error.strerror}", str(self._path)) from None

@@ -26,7 +26,7 @@ _REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE)
 class Unpacker:
     """Takes a tar in pieces and writes its files into `directory`, which exists and is empty.
 
-    `feed` what comes, then `close`, which raises when the tar ended early. `size_bytes` is what the files hold together;
+    `feed` what comes, then `finish`, which raises when the tar ended early. `size_bytes` is what the files hold together;
     more than `limit_bytes` is refused. Raises `IntegrityError` that names what is wrong, `PipelineError` for a full disk.
     """
 
@@ -42,7 +42,7 @@ class Unpacker:
         self._left, self._padding = 0, 0
         self._ended = False
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes | memoryview) -> None:
         """Take the next bytes."""
         view = memoryview(chunk)
         while view:
@@ -63,7 +63,7 @@ class Unpacker:
                     self._begin(block)
             view = view[len(part) :]
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """The end of the stream: raises when it came too early."""
         if not self._ended or self._left or self._padding or self._header:
             raise self._wrong("it ends early")

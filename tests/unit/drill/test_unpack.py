@@ -42,7 +42,7 @@ def unpack(directory: Path, data: bytes, piece: int = 65536, limit: int = 10**6)
     try:
         for start in range(0, len(data), piece):
             unpacker.feed(data[start : start + piece])
-        unpacker.close()
+        unpacker.finish()
     finally:
         unpacker.discard()
     return unpacker.size_bytes
