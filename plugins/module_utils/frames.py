@@ -39,8 +39,6 @@ THREADS = 2
 FRAME_BYTES = 2 * 1024 * 1024
 """What level 3 looks back on. Four times as much would save 0.5 % of a base backup, and cost more: what lies in the processor's
 cache is compressed, opened and written faster."""
-SMALL_FRAME_BYTES, SMALL_TO = 4 * 1024 * 1024, 2
-"""Levels 1 and 2 look back on less, so that half of it costs them nothing, and memory is spared."""
 LARGE_FRAME_BYTES, LARGE_FROM = 32 * 1024 * 1024, 9
 """From this level on one looks back further."""
 LIMIT_BYTES = 64 * 1024 * 1024
@@ -92,7 +90,7 @@ def _pass(source: BinaryIO, target: BinaryIO | None, follower: Follower) -> None
 
 
 def _pack(library: ModuleType, level: int, follower: Follower | None, source: BinaryIO, target: BinaryIO) -> None:
-    frame_bytes = LARGE_FRAME_BYTES if level >= LARGE_FROM else SMALL_FRAME_BYTES if level <= SMALL_TO else FRAME_BYTES
+    frame_bytes = LARGE_FRAME_BYTES if level >= LARGE_FROM else FRAME_BYTES
     descriptor = source.fileno()  # past its buffer
     row = _Row(lambda: library.ZstdCompressor(level=level, write_checksum=True))
     frames = 0
