@@ -8,6 +8,7 @@ botocore's own retries are off: they know neither a total deadline nor an upload
 from __future__ import annotations
 
 import datetime as dt
+import io
 import os
 import random
 import threading
@@ -40,6 +41,7 @@ _PROMISED = {
 """What every S3 store answers. Without it the answer is another program's, or an error that came with status 200; a web
 page read as a listing must not mean "no backups"."""
 
+_SENT_BYTES = 128 * 1024
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 8.0
 _JITTER = random.SystemRandom()
@@ -60,6 +62,15 @@ def pauses(deadline_seconds: float) -> Iterator[float]:
             return
         yield pause
         longest = min(longest * 2, _LONGEST_PAUSE_SECONDS)
+
+
+class _Body(io.BytesIO):
+    """The bytes of a request. The connection asks for 16 KiB at a time and sends what it gets: each piece costs a journey through
+    Python and the kernel, so it gets more; no more than a slow line takes within a timeout.
+    """
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(size if size is None or size < 0 else max(size, _SENT_BYTES))
 
 
 class S3Client:
@@ -124,6 +135,8 @@ class S3Client:
     def _once(self, operation: str, doing: str, key: str | None, parameters: dict[str, Any]) -> Answer:
         if key is not None:
             parameters = {**parameters, "Key": self.options.prefix + key}
+        if "Body" in parameters:
+            parameters = {**parameters, "Body": _Body(parameters["Body"])}
         try:
             boto = self._connected()
             answer: dict[str, Any] = getattr(boto, operation)(Bucket=self.options.bucket, **parameters)
