@@ -137,7 +137,8 @@ options:
           groups: *groups
       decrypt:
         description:
-          - Values that the application sealed with AES-256-GCM open with the protected key, which the drill takes from the vault, or finds in a file.
+          - Values that the application sealed with AES-256-GCM open with the protected key, which the drill takes from the vault, or
+            finds in a file.
           - No key and no plaintext is ever shown. Without the key the drill is C(unverified).
         type: dict
         suboptions:
@@ -151,8 +152,8 @@ options:
             required: true
           key:
             description:
-              - Name of a protected key that M(lifeboat.postgres.key_escrow) ships. The drill takes it out of the vault, so that the escrow is
-                proven as well.
+              - Name of a protected key that M(lifeboat.postgres.key_escrow) ships. The drill takes it out of the vault, so that the escrow
+                is proven as well.
               - Exactly one of this and C(key_file).
             type: str
           key_part:
@@ -218,8 +219,8 @@ options:
             required: true
           key:
             description:
-              - Name of a protected key that M(lifeboat.postgres.key_escrow) ships. The drill takes it out of the vault, so that the escrow is
-                proven as well.
+              - Name of a protected key that M(lifeboat.postgres.key_escrow) ships. The drill takes it out of the vault, so that the escrow
+                is proven as well.
               - Exactly one of this and C(key_file).
             type: str
           key_part:

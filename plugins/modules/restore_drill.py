@@ -72,7 +72,8 @@ options:
   target:
     description:
       - Where a recovery of O(mode=pitr) is to stop, exactly one of O(target.latest), O(target.time), O(target.lsn), O(target.name),
-        O(target.xid), O(target.evidence) and O(target.immediate). The latest state by default. It begins with the newest base backup that ended before, whatever state that is in.
+        O(target.xid), O(target.evidence) and O(target.immediate). The latest state by default.
+      - It begins with the newest base backup that ended before, whatever state that is in.
     type: dict
     suboptions:
       latest:
@@ -154,8 +155,8 @@ options:
     type: path
   key_repositories:
     description:
-      - Where the application's protected keys lie (M(lifeboat.postgres.key_escrow)), with credentials that can only list and read. Every key
-        that the backup names is taken from there, opened in memory, and compared by its fingerprint; checks decrypt with it.
+      - Where the application's protected keys lie (M(lifeboat.postgres.key_escrow)), with credentials that can only list and read. Every
+        key that the backup names is taken from there, opened in memory, and compared by its fingerprint; checks decrypt with it.
     type: dict
   key_identity_file:
     description:

@@ -39,8 +39,9 @@ def packed(name: str, sort: int, size_bytes: int, modified: int, hidden: str = "
 
 def unpacked(entry: bytes) -> Found:
     """Name, sort, size in bytes and second of change of an entry."""
-    sort, size_bytes, modified = _FACTS.unpack_from(entry, len(entry) - _FACTS.size)
-    return entry[: -_FACTS.size - 1].removesuffix(b"/").decode(), sort, size_bytes, modified
+    end = len(entry) - _FACTS.size
+    sort, size_bytes, modified = _FACTS.unpack_from(entry, end)
+    return entry[: end - 1].removesuffix(b"/").decode(), sort, size_bytes, modified
 
 
 def folder_of(entry: bytes) -> str:

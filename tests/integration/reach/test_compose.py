@@ -101,7 +101,7 @@ def test_a_key_in_the_environment_of_a_service_is_what_compose_made_of_its_env_f
     assert read(env_file=f"{project[0].exec['project_directory']}/.env") == by_compose
     with pytest.raises(SealError, match="made without a variable APP_KYE"):
         read("APP_KYE", exec=project[0].exec)
-    with pytest.raises(DatabaseError, match="no service|there is no"):
+    with pytest.raises(DatabaseError, match=r"no service|there is no"):
         read(exec={**project[0].exec, "service": "api"})
 
 
