@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a test needs of the machine, and whether it is there.
 
-A need is a word or `kind:name`: `program:age`, `postgresql:15` (a server's binaries of that major version), `store:versitygw`
-(a program that plays an S3 store), `library:moto`, `extension:15/pg_cron` (an extension of that server, by its library), `root`,
-`userns` (an ordinary user may make namespaces), `netns` (this user can make a network without a way out), `compose` (a Docker daemon can be started, and the plugin is there).
+A need is a word or `kind:name`: `program:age`, `postgresql:15` (a server's binaries of that major version), `store:versitygw` (a
+program that plays an S3 store), `library:moto`, `extension:15/pg_cron` (an extension of that server, by its library), `root`,
+`userns` (an ordinary user may make namespaces), `netns` (this user can make a network without a way out), `compose` (a Docker
+daemon can be started, and the plugin is there).
 
 A test says `@pytest.mark.needs("program:age", "postgresql:15")`; a fixture that finds out later calls `require(…)`. Either
 way the test counts as "could not run", by name, in the last line of `bin/test`; with CI=true it fails (tests/conftest.py).
