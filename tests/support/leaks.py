@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["children", "eventually", "leaves_nothing", "open_files", "program", "runs"]
+__all__ = ["children", "eventually", "leaves_nothing", "open_files", "program", "programs", "runs"]
 
 
 def open_files() -> dict[int, str]:
@@ -42,11 +42,17 @@ def _direct_children(pid: int) -> set[int]:
 
 def program(name: str, below: int | None = None) -> int | None:
     """The process id of a descendant that runs this program."""
+    return next(iter(programs(name, below)), None)
+
+
+def programs(name: str, below: int | None = None) -> set[int]:
+    """The process ids of all descendants that run this program."""
+    found = set()
     for child in children(below):
         with contextlib.suppress(OSError):
             if Path(f"/proc/{child}/comm").read_text().strip() == name:
-                return child
-    return None
+                found.add(child)
+    return found
 
 
 def runs(pid: int) -> bool:

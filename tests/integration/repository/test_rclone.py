@@ -28,7 +28,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.facto
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.place import overlap, place_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.posix_upload import TEMPORARY_PREFIX
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.rclone import RcloneRepository
-from support.leaks import children, eventually, leaves_nothing, runs
+from support.leaks import children, eventually, leaves_nothing, programs, runs
 from support.remotes import Remotes, make_remotes
 from support.store_fixtures import Bucket
 
@@ -103,12 +103,13 @@ def test_a_name_that_somebody_else_takes_meanwhile_is_seen_afterwards(remotes: R
 
 def test_one_rclone_serves_many_requests_and_is_nobody_elses(remotes: Remotes) -> None:
     with leaves_nothing(), opened(remotes.spec()) as repository:
-        before = children()
+        before = programs("rclone")
         repository.put(KEY, b"x" * MIB)
-        started = children() - before
+        started = programs("rclone") - before
+        assert len(started) == 1
         for _time in range(5):
             assert repository.read(KEY) == b"x" * MIB
-        assert children() - before == started
+        assert programs("rclone") - before == started
         folder = Path(repository.daemon._directory)
         assert folder.stat().st_mode & 0o077 == 0
         argv = b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in started)
@@ -139,12 +140,11 @@ def test_rclone_ends_when_this_process_is_killed(remotes: Remotes) -> None:
 
 
 def test_rclone_that_dies_in_an_upload_is_started_again(remotes: Remotes) -> None:
+    others = programs("rclone")  # the stores of other tests
     with opened(remotes.spec()) as repository:
         upload = repository.start_upload(KEY)
-        for pid in children():
-            with contextlib.suppress(OSError):
-                if "rclone" in Path(f"/proc/{pid}/comm").read_text():
-                    os.kill(pid, signal.SIGKILL)
+        for pid in programs("rclone") - others:
+            os.kill(pid, signal.SIGKILL)
         with pytest.raises(RepositoryError):
             for _time in range(100):
                 upload.write(bytes(MIB))

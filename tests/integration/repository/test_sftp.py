@@ -25,7 +25,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository impor
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.posix_upload import TEMPORARY_PREFIX
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.sftp import SftpRepository
-from support.leaks import children, leaves_nothing
+from support.leaks import leaves_nothing, program, programs
 from support.sshd import Line, SftpServer
 
 MIB = 1024 * 1024
@@ -234,9 +234,9 @@ def test_many_unpublished_volumes_hold_no_connection(sftp_server: SftpServer, sf
         for upload in uploads:
             upload.write(b"x")
             upload.confirm()
-        before = len(children())
+        before = programs("ssh")
         more = [repository.start_upload(f"shop/more-{number}") for number in range(3)]
-        assert len(children()) == before
+        assert programs("ssh") == before
         for upload in (*uploads, *more):
             upload.publish()
         assert len(list(repository.list())) == 6
@@ -260,7 +260,7 @@ def test_leaves_no_process_thread_or_descriptor_behind(sftp_server: SftpServer, 
 def test_tells_the_programs_of_this_machine_no_secret(sftp_server: SftpServer, sftp_place: Path) -> None:
     with sftp(sftp_server, sftp_place) as repository:
         repository.stat(KEY)
-        (ssh,) = children() - children(sftp_server.pid) - {sftp_server.pid}
+        ssh = program("ssh")
         argv = Path(f"/proc/{ssh}/cmdline").read_bytes()
         environment = Path(f"/proc/{ssh}/environ").read_bytes()
         secret = sftp_server.keys["writer"].read_bytes().splitlines()[2]
