@@ -65,18 +65,24 @@ class Connections:
         return session
 
     def give_back(self, session: Session, whole: bool) -> None:
-        """Keep a connection for the next one, or, when it is not `whole`, end it. Never raises."""
+        """Keep a connection for the next one, or, when it is not `whole`, end it and those that are idle: they may have ended with it.
+
+        Never raises.
+        """
         try:
             if whole:
                 session.flush()
         except RepositoryError:
             whole = False
+        ended: list[Session] = []
         with self._lock:
             self._used.discard(session)
             if whole:
                 self._idle.append(session)
-        if not whole:
-            session.close()
+            else:
+                ended, self._idle = [session, *self._idle], []
+        for one in ended:
+            one.close()
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Session]:

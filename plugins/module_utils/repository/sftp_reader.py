@@ -129,7 +129,13 @@ class SftpBody(io.RawIOBase):
             raise self._broken("became another one while it was read", "Read it again from its start.")
 
     def _open(self) -> Attributes:
-        """Open the file where we are in it; its size and time of change."""
+        """Open the file where we are in it; its size and time of change. Once more when the connection had ended unnoticed."""
+        try:
+            return self._open_once()
+        except ConnectionLost:
+            return self._open_once()
+
+    def _open_once(self) -> Attributes:
         session = self._repository.connections.take()
         try:
             facts = self._repository.look(session, self._key)
