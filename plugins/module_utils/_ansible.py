@@ -16,6 +16,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.respawn import has_respawned, respawn_module
 from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.options import leaves
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import Stopped, stop_on_signals
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import clean_line
 
@@ -81,29 +82,18 @@ def _parts(error: LifeboatError) -> dict[str, str]:
 
 def _misplaced_secrets(params: Mapping[str, Any]) -> Iterator[str]:
     """Secrets written where only paths and public keys belong: they are refused later, and must not be shown either."""
-    for key, value in _leaves({word: params.get(word) for word in (*_PLACES, "encryption", "verify_keys")}):
-        if value and ((_SECRET_NAME.search(key) and not key.endswith("_file")) or _SECRET_VALUE.search(value)):
+    for key, value in leaves({word: params.get(word) for word in (*_PLACES, "encryption", "verify_keys")}):
+        if (_SECRET_NAME.search(key) and not key.endswith("_file")) or _SECRET_VALUE.search(value):
             yield value
-
-
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from _leaves(item, str(name))
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _leaves(item, key)
-    elif isinstance(value, str):
-        yield key, value
 
 
 def _libraries(argument_spec: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
     """The Python libraries that these options will ask for. zstandard and pyrage are left out: their programs come first."""
-    opens = "identity_file" in argument_spec and any(key in ("key", "key_file") and value for key, value in _leaves(params.get("checks")))
+    opens = "identity_file" in argument_spec and any(key in ("key", "key_file") for key, _value in leaves(params.get("checks")))
     wanted = {
         "psycopg": "login_db" in argument_spec or "checks" in argument_spec,
-        "botocore": ("type", "s3") in _leaves({word: params.get(word) for word in _PLACES}),
-        "jmespath": bool(params.get("query")) or any(key == "jmespath" for key, _value in _leaves(params.get("checks"))),
+        "botocore": ("type", "s3") in leaves({word: params.get(word) for word in _PLACES}),
+        "jmespath": bool(params.get("query")) or any(key == "jmespath" for key, _value in leaves(params.get("checks"))),
         "cryptography": bool(params.get("signing_key") or params.get("verify_keys") or opens),
     }
     return [library for library, is_wanted in wanted.items() if is_wanted]

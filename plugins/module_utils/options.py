@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,18 @@ def nearest(given: str, known: Iterable[str]) -> str:
     words = {word.casefold(): word for word in known}
     matches = difflib.get_close_matches(given.casefold(), list(words), n=1, cutoff=0.5)
     return words[matches[0]] if matches else ""
+
+
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every text among options that is not empty, with the name that it stands under; an item of a list has the list's."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from leaves(item, str(name))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from leaves(item, key)
+    elif isinstance(value, str) and value:
+        yield key, value
 
 
 def unknown_keys(given: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:

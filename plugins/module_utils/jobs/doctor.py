@@ -21,6 +21,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.identity im
 from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.job import JobFile
 from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.scheduled import scheduled_in
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import encode_name
+from ansible_collections.lifeboat.postgres.plugins.module_utils.options import leaves
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository, validate
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import VERSION
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import many, size
@@ -121,7 +122,7 @@ def _secret_files(job: JobFile) -> Iterator[str]:
         "key_file",
         "ssl_key",
     )
-    for key, value in _leaves({key: value for key, value in job.options.items() if key != "checks"}):
+    for key, value in leaves({key: value for key, value in job.options.items() if key != "checks"}):
         if key in known:
             yield value
     for path in (job.dead_man_url_file, job.hooks.webhook_url_file):
@@ -236,17 +237,6 @@ def _runs(names: Sequence[str]) -> bool:
 def _places(job: JobFile) -> dict[str, Mapping[str, Any]]:
     found = job.options.get("repositories")
     return {name: spec for name, spec in found.items() if isinstance(spec, Mapping)} if isinstance(found, Mapping) else {}
-
-
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from _leaves(item, str(name))
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _leaves(item, key)
-    elif isinstance(value, str) and value:
-        yield key, value
 
 
 def _user_name(uid: int) -> str:

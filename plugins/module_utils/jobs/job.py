@@ -7,7 +7,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,20 +136,13 @@ def misplaced_secret(given: Mapping[str, Any]) -> str:
         return "login_url"
     words = {key: value for key, value in given.items() if key not in ("checks", "databases", "evidence_queries")}
     return next(
-        (key for key, value in _leaves(words) if (_SECRET.search(key) and not key.endswith(("_file", "_dir"))) or _PRIVATE.search(value)),
+        (
+            key
+            for key, value in options.leaves(words)
+            if (_SECRET.search(key) and not key.endswith(("_file", "_dir"))) or _PRIVATE.search(value)
+        ),
         "",
     )
-
-
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from _leaves(item, str(name))
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _leaves(item, key)
-    elif isinstance(value, str) and value:
-        yield key, value
 
 
 def read_job_file(path: Path) -> JobFile:
