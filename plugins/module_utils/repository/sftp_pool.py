@@ -34,6 +34,9 @@ __all__ = ["Connections"]
 
 Result = TypeVar("Result")
 
+_ANSWERS = (Refused, ObjectMissing, ObjectExists, UnsafeName)
+"""After these a connection is as good as before."""
+
 
 class Connections:
     """Thread-safe."""
@@ -90,7 +93,7 @@ class Connections:
         session = self.take()
         try:
             yield session
-        except (Refused, ObjectMissing, ObjectExists, UnsafeName):
+        except _ANSWERS:
             self.give_back(session, whole=True)
             raise
         except BaseException:
@@ -100,12 +103,21 @@ class Connections:
 
     def ask(self, function: Callable[[Session], Result]) -> Result:
         """The function's result; it only looks, so that it is done again when the connection breaks."""
+        session, result = self.begin(function)
+        self.give_back(session, whole=True)
+        return result
+
+    def begin(self, function: Callable[[Session], Result]) -> tuple[Session, Result]:
+        """A connection on which the function has succeeded, to go on with; `give_back` it. `function` may be done twice: a
+        connection may have ended while nobody used it.
+        """
         for attempt in (1, 2):
+            session = self.take()
             try:
-                with self.session() as session:
-                    return function(session)
-            except ConnectionLost:
-                if attempt == 2:
+                return session, function(session)
+            except BaseException as error:
+                self.give_back(session, whole=isinstance(error, _ANSWERS))
+                if attempt == 2 or not isinstance(error, ConnectionLost):
                     raise
         raise AssertionError("unreachable")
 

@@ -129,33 +129,24 @@ class SftpBody(io.RawIOBase):
             raise self._broken("became another one while it was read", "Read it again from its start.")
 
     def _open(self) -> Attributes:
-        """Open the file where we are in it; its size and time of change. Once more when the connection had ended unnoticed."""
+        """Open the file where we are in it; its size and time of change."""
         try:
-            return self._open_once()
-        except ConnectionLost:
-            return self._open_once()
-
-    def _open_once(self) -> Attributes:
-        session = self._repository.connections.take()
-        try:
-            facts = self._repository.look(session, self._key)
-            if facts is None:
-                raise ObjectMissing(
-                    f"repository {self._repository.name!r} holds no object of that key", self._repository.given.place(self._key)
-                )
-            self._handle = session.open_file(self._path, READ, attributes())
-        except BaseException as error:
-            self._repository.connections.give_back(session, whole=isinstance(error, (Refused, ObjectMissing)))
-            if isinstance(error, Refused):
-                if error.code == Status.NO_SUCH_FILE:
-                    raise ObjectMissing(
-                        f"repository {self._repository.name!r} holds no object of that key", self._repository.given.place(self._key)
-                    ) from None
-                raise self._repository.fault("opening an object", self._key, error) from None
-            raise
-        self._session = session
-        self._pieces = pieces(session, self._handle, self._position, facts.size_bytes or 0)
+            self._session, (facts, self._handle) = self._repository.connections.begin(self._look_and_open)
+        except Refused as refused:
+            if refused.code == Status.NO_SUCH_FILE:
+                raise self._missing() from None
+            raise self._repository.fault("opening an object", self._key, refused) from None
+        self._pieces = pieces(self._session, self._handle, self._position, facts.size_bytes or 0)
         return facts
+
+    def _look_and_open(self, session: Session) -> tuple[Attributes, bytes]:
+        facts = self._repository.look(session, self._key)
+        if facts is None:
+            raise self._missing()
+        return facts, session.open_file(self._path, READ, attributes())
+
+    def _missing(self) -> ObjectMissing:
+        return ObjectMissing(f"repository {self._repository.name!r} holds no object of that key", self._repository.given.place(self._key))
 
     def _release(self, whole: bool) -> None:
         session, self._session = self._session, None

@@ -160,22 +160,8 @@ class SftpUpload(Upload):
 
     def _begin(self) -> tuple[Session, bytes]:
         """A connection, and the handle of the new hidden file; a connection that ended while nobody used it is made again."""
-        connections = self._repository.connections
-        for attempt in (1, 2):
-            session = connections.take()
-            try:
-                return session, self._create(session)
-            except ConnectionLost:
-                connections.give_back(session, whole=False)
-                if attempt == 2:
-                    raise
-            except Refused as refused:
-                connections.give_back(session, whole=True)
-                raise self._repository.fault("creating an object", self.key, refused) from None
-            except BaseException:
-                connections.give_back(session, whole=False)
-                raise
-        raise AssertionError("unreachable")
+        with self._repository.faults("creating an object", self.key):
+            return self._repository.connections.begin(self._create)
 
     def _create(self, session: Session) -> bytes:
         """The handle of the new hidden file; directories are made where they are missing."""
