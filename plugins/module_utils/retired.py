@@ -29,17 +29,13 @@ _LIMIT_BYTES = 4 * 1024 * 1024
 
 def read_retired(repository: Repository, system: str, kind: str, name: str) -> frozenset[str]:
     """The ids of an asset's backups that this repository let go. What cannot be understood says nothing. Raises `RepositoryError`."""
-    found: set[str] = set()
-    for key in _keys(repository, system, kind, name):
-        with contextlib.suppress(ManifestError):
-            found |= _ids(repository.read(key, _LIMIT_BYTES), key)
-    return frozenset(found)
+    return _read(repository, _keys(repository, system, kind, name))
 
 
 def write_retired(repository: Repository, system: str, kind: str, name: str, backup_ids: Iterable[str]) -> None:
     """Add ids to those. The new list lies there before the old one goes, where that may be removed at all. Raises `RepositoryError`."""
     old = _keys(repository, system, kind, name)
-    known = read_retired(repository, system, kind, name) if old else frozenset()
+    known = _read(repository, old)
     everything = known | set(backup_ids)
     if everything == known:
         return
@@ -53,6 +49,14 @@ def write_retired(repository: Repository, system: str, kind: str, name: str, bac
 
 def _keys(repository: Repository, system: str, kind: str, name: str) -> list[str]:
     return [info.key for info in repository.list(layout.retired_prefix(system, kind, name))]
+
+
+def _read(repository: Repository, keys: Iterable[str]) -> frozenset[str]:
+    found: set[str] = set()
+    for key in keys:
+        with contextlib.suppress(ManifestError):
+            found |= _ids(repository.read(key, _LIMIT_BYTES), key)
+    return frozenset(found)
 
 
 def _ids(data: bytes, where: str) -> set[str]:

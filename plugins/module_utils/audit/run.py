@@ -138,8 +138,9 @@ def _tried(asked: _Asked, repository: Repository, tries: bool) -> dict[str, Any]
 
 def _shared(asked: _Asked, places: Mapping[str, Place]) -> Iterator[str]:
     for key_name, spec in asked.key_specs.items():
+        vault = place_of(key_name, spec)
         for name, place in places.items():
-            reason = overlap(place_of(key_name, spec), place)
+            reason = overlap(vault, place)
             if reason:
                 yield f"{key_name!r} and {name!r}: {reason}"
 

@@ -7,13 +7,13 @@ A policy that reads well proves nothing; a canary that is gone proves everything
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
     AccessDenied,
     ObjectLocked,
-    ObjectMissing,
     RepositoryError,
 )
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.keys import probe_key
@@ -65,7 +65,8 @@ def on_canary(repository: Repository, probe_prefix: str) -> tuple[Harm, ...]:
     try:
         return (_replace(repository, key), _delete(repository, key))
     finally:
-        _clean(repository, key)
+        with contextlib.suppress(RepositoryError):
+            repository.delete(key)
 
 
 def _replace(repository: Repository, key: str) -> Harm:
@@ -89,10 +90,3 @@ def _delete(repository: Repository, key: str) -> Harm:
     except RepositoryError as error:
         return Harm("delete", UNKNOWN, str(error))
     return Harm("delete", DONE, "the canary is gone") if repository.stat(key) is None else Harm("delete", DENIED, "accepted, and not done")
-
-
-def _clean(repository: Repository, key: str) -> None:
-    try:
-        repository.delete(key)
-    except (ObjectMissing, RepositoryError):
-        return
