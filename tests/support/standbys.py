@@ -42,6 +42,13 @@ class Standby(Server):
             self.stop()
             raise
 
+    def promote(self) -> None:
+        """Make it a primary, and wait until it takes writes: pg_promote() itself waits for a minute only."""
+        with self.connect() as connection:
+            connection.execute("SELECT pg_promote(false)")
+            promoted = "SELECT NOT pg_is_in_recovery()"
+            eventually(lambda: connection.execute(promoted).fetchone() == (True,), "the standby is promoted")
+
     def catch_up(self) -> None:
         """Wait until all that the primary has done until now is replayed."""
         with self.primary.connect() as primary, self.connect() as connection:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.receive impo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.spool_status import spool_status_file
 from support.bases import base_options
 from support.clusters import Server
-from support.leaks import children, eventually, runs
+from support.leaks import eventually, programs, runs
 from support.logical import Identity, new_identity, posix
 from support.spools import archived, fill, resize, wal_job
 from support.standbys import PRIMARY, Standby
@@ -62,10 +63,19 @@ class Receiving:
             self.process = subprocess.Popen(argv, env=environment, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def kill(self, number: int = signal.SIGKILL) -> int:
+        """End it, and wait until its pg_receivewal is gone, too; its exit status."""
         assert self.process is not None
+        receivers = self.receivers()
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(120)
+        ended = self.process.wait(300)
+        eventually(lambda: not any(map(runs, receivers)), "pg_receivewal is gone with its parent")
+        return ended
+
+    def receivers(self) -> set[int]:
+        """Its pg_receivewal, while that runs."""
+        assert self.process is not None
+        return {pid for pid in programs("pg_receivewal", self.process.pid) if runs(pid)}
 
     @property
     def status(self) -> dict[str, Any]:
@@ -75,15 +85,19 @@ class Receiving:
             return {"receiver": {}, "trouble": ""}
         return found
 
-    def comes_to(self, condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    def receiver(self, key: str) -> Any:
+        """What the status says of it; None for what is not known at this moment, as when the server did not answer just then."""
+        return (self.status["receiver"] or {}).get(key)
+
+    def comes_to(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for something; when it does not come, fail with what the process said."""
         try:
-            eventually(condition, what, seconds)
+            eventually(condition, what)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.status}\n{(self.root / 'log').read_text()[-2000:]}") from None
 
     def streams(self) -> None:
-        self.comes_to(lambda: (self.status["receiver"] or {}).get("streaming") is True, "streaming")
+        self.comes_to(lambda: self.receiver("streaming") is True, "streaming")
 
     def has(self, names: list[str]) -> None:
         self.comes_to(lambda: set(names) <= set(archived(self.specs["here"])), f"{names} archived")
@@ -113,18 +127,6 @@ def gapless(numbers: list[int]) -> bool:
     return numbers == list(range(numbers[0], numbers[-1] + 1))
 
 
-def processes_of(receiving: Receiving, name: str) -> list[int]:
-    assert receiving.process is not None
-    found = []
-    for pid in children(receiving.process.pid):
-        try:
-            if Path(f"/proc/{pid}/comm").read_text().strip() == name:
-                found.append(pid)
-        except OSError:
-            continue
-    return found
-
-
 @pytest.mark.parametrize("server", [15, 18], indirect=True)
 def test_what_is_streamed_is_archived_and_only_that_is_released(server: Server, receiving: Receiving) -> None:
     receiving.start()
@@ -144,15 +146,21 @@ def test_what_is_streamed_is_archived_and_only_that_is_released(server: Server, 
 
     receiving.comes_to(released, "the slot past what is archived")
     receiving.comes_to(lambda: receiving.status["only_in_spool"]["files"] == 0, "nothing only in the spool")
-    finished = [name for name in os.listdir(receiving.spool) if len(name) == 24]
-    assert finished == [names[-1]], "the newest one stays, for pg_receivewal to go on after it"
+    receiving.comes_to(
+        lambda: [name for name in os.listdir(receiving.spool) if len(name) == 24] == [names[-1]],
+        "the newest one stays, for pg_receivewal to go on after it",
+    )
 
     def well() -> bool:
         found = receiving.status
         return (found["trouble"], found["failure"], found["receiver"]["fault"]) == ("", None, "")
 
+    def little_left() -> bool:
+        left = receiving.receiver("not_archived_bytes")
+        return left is not None and left < MIB
+
     receiving.comes_to(well, "all well")
-    receiving.comes_to(lambda: receiving.status["receiver"]["not_archived_bytes"] < MIB, "little that is not archived")
+    receiving.comes_to(little_left, "little that is not archived")
     server.execute("ALTER SYSTEM SET synchronous_standby_names = 'lifeboat_receive'")
     server.execute("SELECT pg_reload_conf()")
     with server.connect() as connection:
@@ -174,7 +182,8 @@ def test_what_lies_only_in_the_spool_is_counted_and_kept_by_the_server_and_survi
     names = fill(server, 6)
     receiving.comes_to(lambda: receiving.status["only_in_spool"]["files"] >= 6, "six files only in the spool")
     receiving.comes_to(lambda: "lie only in the spool" in receiving.status["trouble"], "the alarm")
-    assert receiving.status["receiver"]["only_here_bytes"] >= 6 * MIB
+    # By the server's count, and that knows of a file only after pg_receivewal has said that it has synced it.
+    receiving.comes_to(lambda: (receiving.receiver("only_here_bytes") or 0) >= 6 * MIB, "their bytes are counted")
     receiving.kill()
     server.execute("CHECKPOINT")
     for path in receiving.spool.iterdir():
@@ -237,21 +246,20 @@ def test_after_a_kill_it_goes_on_without_a_gap(server: Server, receiving: Receiv
     expected = []
     for _time in range(3):
         expected += fill(server, 2)
-        receiving.comes_to(lambda: bool(processes_of(receiving, "pg_receivewal")), "a receiver")
-        receivers = processes_of(receiving, "pg_receivewal")
+        receiving.comes_to(lambda: bool(receiving.receivers()), "a receiver")
         if victim == "all of it":
             receiving.kill()
-            receiving.comes_to(lambda: not any(map(runs, receivers)), "gone with its parent")  # noqa: B023
         else:
-            for pid in receivers:
-                os.kill(pid, signal.SIGKILL)
+            for pid in receiving.receivers():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         expected += fill(server, 2)
         server.execute("CHECKPOINT")
         if victim == "all of it":
             receiving.start()
     receiving.has(expected)
     assert gapless(receiving.numbers())
-    receiving.comes_to(lambda: receiving.status["trouble"] == "" and receiving.status["receiver"]["streaming"], "all well")
+    receiving.comes_to(lambda: receiving.status["trouble"] == "" and receiving.receiver("streaming") is True, "all well")
 
 
 def test_a_server_that_restarts_is_followed_again(server: Server, receiving: Receiving) -> None:
@@ -259,7 +267,7 @@ def test_a_server_that_restarts_is_followed_again(server: Server, receiving: Rec
     receiving.streams()
     names = fill(server, 2)
     server.halt()
-    receiving.comes_to(lambda: not receiving.status["receiver"]["streaming"], "it is seen")
+    receiving.comes_to(lambda: receiving.receiver("streaming") is False, "it is seen")
     receiving.comes_to(lambda: "nothing is received" in receiving.status["trouble"], "the alarm")
     server.start()
     names += fill(server, 2)
@@ -276,7 +284,7 @@ def test_a_promotion_is_followed_onto_the_new_timeline_with_its_history(major: i
             receiving.streams()
             before = fill(server, 3)
             receiving.has(before)
-            standby.execute("SELECT pg_promote()")
+            standby.promote()
             after = fill(standby, 3)
             assert all(name.startswith("00000002") for name in after)
             receiving.has([*after, "00000002.history"])
