@@ -40,7 +40,7 @@ class LaunchedServer(ArchivingServer):
         self.keys = keys
         self.scripts = private_directory("lb-bin")
         command = "false" if hand else f"{self.scripts / launchers.PUSH} %p"
-        super().__init__(major, repositories, keys, segment_mb=1, job={"stall_timeout": "20s", **job}, settings=KEEP, command=command)
+        super().__init__(major, repositories, keys, segment_mb=1, job=job, settings=KEEP, command=command)
         self.write_launchers()
 
     def write_launchers(self) -> None:
@@ -96,8 +96,14 @@ class LaunchedServer(ArchivingServer):
 
     def worker(self) -> int:
         """The one there is, once there is one."""
-        eventually(lambda: len(self.workers()) == 1, "there is one worker")
-        return self.workers()[0]
+        found: list[int] = []
+
+        def one() -> bool:
+            found[:] = self.workers()
+            return len(found) == 1
+
+        eventually(one, "there is one worker")
+        return found[0]
 
     def kill_worker(self) -> None:
         for pid in self.workers():

@@ -15,8 +15,11 @@ from typing import Any
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.physical_run import run as take_base
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.run import run as run_drill
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DrillNotPassed
+from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import moment_of
+from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
 from support.clusters import private_directory
 from support.keys import KeyPair, ssh_pair
+from support.leaks import eventually
 from support.logical import Identity, new_identity
 from support.wal import ArchivingServer, Place, archive_place
 
@@ -50,7 +53,7 @@ class Production:
         return str(self.take(**more)["backup_id"])
 
     def take(self, **more: Any) -> dict[str, Any]:
-        """A base backup; its result."""
+        """A base backup; its result. The next one begins in another second, and so has an id that sorts behind this one's."""
         given = {
             "system": "shop",
             "login_unix_socket": str(self.server.socket_dir),
@@ -63,7 +66,11 @@ class Production:
             "state_dir": str(self.keys_dir / "state"),
             **more,
         }
-        return take_base(given)
+        taken = take_base(given)
+        if "backup_id" in taken:
+            begun = moment_of(taken["backup_id"])
+            eventually(lambda: now() >= begun + dt.timedelta(seconds=1), "another second")
+        return taken
 
     def query(self, statement: str, dbname: str = "postgres") -> Any:
         """The first value that a statement gives; None when it gives no row."""

@@ -40,7 +40,7 @@ def pgbouncer(server: Server, mode: str) -> Iterator[Login]:
     login = Login(host="127.0.0.1", port=port, dbname="postgres")
     try:
         deadline = time.monotonic() + 120
-        while b"up" not in (directory / "log").read_bytes() if (directory / "log").exists() else True:
+        while b"process up" not in (directory / "log").read_bytes() if (directory / "log").exists() else True:
             assert process.poll() is None, "pgbouncer ended"
             assert time.monotonic() < deadline, "pgbouncer did not start"
             time.sleep(0.02)

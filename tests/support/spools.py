@@ -27,7 +27,6 @@ def wal_job(repositories: Mapping[str, Any], identity: Identity, run_dir: Path, 
         "encryption": {"recipients": [identity.recipient]},
         "compression_level": 1,
         "run_dir": str(run_dir),
-        "stall_timeout": "20s",
         **more,
     }
 

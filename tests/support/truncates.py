@@ -33,8 +33,11 @@ def queued_truncate(server: Server, table: str, dbname: str) -> Iterator[None]:
     truncate.start()
     try:
         with server.connect(dbname) as connection:
-            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
+            waiting = (
+                "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
+                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            )
             eventually(lambda: connection.execute(waiting).fetchone() == (1,), "the TRUNCATE waits for our locks")
         yield
     finally:
-        truncate.join(120)
+        truncate.join(300)
