@@ -65,7 +65,8 @@ class Receiving:
     def kill(self, number: int = signal.SIGKILL) -> int:
         """End it, and wait until its pg_receivewal is gone, too; its exit status."""
         assert self.process is not None
-        receivers = self.receivers()
+        # The list may lack one while others of the family come and go.
+        receivers = {*self.receivers(), *filter(None, [self.receiver("process")])}
         if self.process.poll() is None:
             self.process.send_signal(number)
         ended = self.process.wait(300)
