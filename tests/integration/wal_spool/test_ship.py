@@ -168,7 +168,7 @@ def test_the_command_follows_a_server_until_it_is_told_to_stop(
             eventually((server.spool / MARKER).exists, "the shipper's mark")
             names = fill(server, 3)
             eventually(
-                lambda: process.poll() is not None or set(names) <= set(archived(job["repositories"]["offsite"])), f"{names} archived", 60
+                lambda: process.poll() is not None or set(names) <= set(archived(job["repositories"]["offsite"])), f"{names} archived"
             )
             eventually(lambda: not set(names) & set(os.listdir(server.spool)), "the spool empty")
         finally:
