@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,10 @@ SELECT pg_catalog.pg_extension_config_dump('lifeboat_rates', 'WHERE own');
 """
 
 
+EXTENSION_NAME = f"lifeboat_rates_{os.getpid()}"
+"""Of this process: what others of the machine install, and remove again, beside it is theirs."""
+
+
 @contextmanager
 def with_extension(server: Server) -> Iterator[None]:
     """An extension that keeps configuration, among those of the server."""
@@ -43,10 +48,9 @@ def with_extension(server: Server) -> Iterator[None]:
         row = connection.execute("SELECT setting FROM pg_config WHERE name = 'SHAREDIR'").fetchone()
     assert row is not None
     directory = Path(row[0], "extension")
-    control, script = directory / "lifeboat_rates.control", directory / "lifeboat_rates--1.0.sql"
-    control.write_text("default_version = '1.0'\nrelocatable = true\n")
-    script.write_text(EXTENSION)
-    for path in (control, script):
+    control, script = directory / f"{EXTENSION_NAME}.control", directory / f"{EXTENSION_NAME}--1.0.sql"
+    for path, text in ((script, EXTENSION), (control, "default_version = '1.0'\nrelocatable = true\n")):
+        path.write_text(text)
         path.chmod(0o644)
     try:
         yield
@@ -60,7 +64,7 @@ def taken(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     with Server(request.param) as server, server.role("archivist", "NOLOGIN"), with_extension(server):
         with server.database("carrier", extra="CONNECTION LIMIT 33") as name:
             server.execute(CARRIED, name)
-            server.execute("CREATE EXTENSION lifeboat_rates; INSERT INTO lifeboat_rates VALUES ('ours', 2), ('too', 3)", name)
+            server.execute(f"CREATE EXTENSION {EXTENSION_NAME}; INSERT INTO lifeboat_rates VALUES ('ours', 2), ('too', 3)", name)
             server.execute(f"ALTER DATABASE {name} SET work_mem = '7MB'; COMMENT ON DATABASE {name} IS 'carries'", name)
             server.execute(f"ALTER ROLE archivist IN DATABASE {name} SET search_path = a, b; ANALYZE orders", name)
             server.execute(f"GRANT CONNECT ON DATABASE {name} TO archivist", name)
@@ -85,7 +89,7 @@ def test_all_of_it_comes_back(taken: BackedUp, work_dir: Path, monkeypatch: pyte
     monkeypatch.setattr(logical, "log_in", look)
     report = taken.drill(work_dir)
     assert report["verdict"] == "passed", report["reason"]
-    assert verdicts(report)["query configuration of extension lifeboat_rates, public.lifeboat_rates"] == "passed"
+    assert verdicts(report)[f"query configuration of extension {EXTENSION_NAME}, public.lifeboat_rates"] == "passed"
     with taken.server.connect(taken.name) as production:
         production.execute("SET search_path = pg_catalog")
         expected = {name: production.execute(query.encode()).fetchall() for name, query in QUESTIONS.items()}
