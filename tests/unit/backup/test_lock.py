@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
-import time
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,36 +16,42 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock impo
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, Locked
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import host_name
 
+HOLDER = """
+import sys
+from pathlib import Path
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
 
-def child_that_holds_the_lock(directory: Path) -> int:
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        with host_lock("shop", "database", "shop", directory):
-            os.write(writer, b"held")
-            time.sleep(600)
-        os._exit(0)
-    os.close(writer)
-    assert os.read(reader, 4) == b"held"
-    os.close(reader)
-    return child
+with host_lock("shop", "database", "shop", Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def another_run(directory: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the lock, until it is killed."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    argv = [sys.executable, "-c", HOLDER, str(directory)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_a_second_run_is_told_who_holds_the_lock_and_since_when(tmp_path: Path) -> None:
-    child = child_that_holds_the_lock(tmp_path / "locks")
-    try:
-        with pytest.raises(Locked, match=rf"process {child} on {host_name()} since \d{{4}}-\d\d-\d\dT"):
+    with another_run(tmp_path / "locks") as other:
+        with pytest.raises(Locked, match=rf"process {other.pid} on {host_name()} since \d{{4}}-\d\d-\d\dT"):
             with host_lock("shop", "database", "shop", tmp_path / "locks"):
                 pass
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
 
 
 def test_the_lock_of_a_killed_run_is_free_at_once(tmp_path: Path) -> None:
-    child = child_that_holds_the_lock(tmp_path / "locks")
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    with another_run(tmp_path / "locks") as other:
+        other.kill()
+        other.wait()
     with host_lock("shop", "database", "shop", tmp_path / "locks"):
         pass
 

@@ -7,6 +7,8 @@ The repositories are real directories; the faults are put between them and the w
 
 from __future__ import annotations
 
+import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +24,8 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.facto
 from support.backups import CHUNKS, check_complete, instructions, manifest_for, new_ref
 
 STALL_SECONDS = 60.0
-HANG_SECONDS = 3.0
-"""Of a repository that hangs; long enough for a healthy one on a busy disk."""
+HANG_SECONDS = 5.0
+"""Of a repository that hangs; long enough for a healthy one, whose disk is none (`disk`)."""
 
 
 class Troubled(Repository):
@@ -93,15 +95,24 @@ class TroubledUpload(Upload):
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Repository:
-    (tmp_path / "here").mkdir()
-    return open_repository("here", {"type": "posix", "path": str(tmp_path / "here")})
+def disk() -> Iterator[Path]:
+    """A directory in memory where that can be: to sync one on a busy disk may take as long as a repository that hangs is given."""
+    memory = "/dev/shm"
+    # What is given up is removed in the background, perhaps at the same moment.
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None, ignore_cleanup_errors=True) as path:
+        yield Path(path)
 
 
 @pytest.fixture
-def offsite(tmp_path: Path) -> Repository:
-    (tmp_path / "offsite").mkdir()
-    return open_repository("offsite", {"type": "posix", "path": str(tmp_path / "offsite")})
+def here(disk: Path) -> Repository:
+    (disk / "here").mkdir()
+    return open_repository("here", {"type": "posix", "path": str(disk / "here")})
+
+
+@pytest.fixture
+def offsite(disk: Path) -> Repository:
+    (disk / "offsite").mkdir()
+    return open_repository("offsite", {"type": "posix", "path": str(disk / "offsite")})
 
 
 def write(writer: BackupWriter) -> Manifest:
@@ -176,7 +187,7 @@ def test_a_troubled_repository_is_dropped_and_gets_its_copy_afterwards(
     assert manifest.repositories == {"here": "", "offsite": ""}
     delivery = writer.deliveries[1]
     assert delivery.problem == ""
-    assert ("made no progress for 3 s" if trouble == "hang" else "503 Slow Down") in delivery.copied_because
+    assert ("made no progress for 5 s" if trouble == "hang" else "503 Slow Down") in delivery.copied_because
     assert any("dropped" in line for line in said)
     assert any("got its copy from 'here'" in line for line in said)
 
@@ -208,13 +219,13 @@ def test_when_no_repository_is_left_the_run_fails_with_each_cause(here: Reposito
     assert not exists(offsite, writer.ref)
 
 
-def test_a_copy_is_checked_against_what_was_written(here: Repository, offsite: Repository, tmp_path: Path) -> None:
+def test_a_copy_is_checked_against_what_was_written(here: Repository, offsite: Repository, disk: Path) -> None:
     """The healthy repository's disk lies between publishing and copying: the copy must not spread that."""
     said: list[str] = []
 
     class Rotten(Troubled):
         def open(self, key: str) -> BinaryIO:
-            path = tmp_path / "here" / key
+            path = disk / "here" / key
             data = bytearray(path.read_bytes())
             data[len(data) // 2] ^= 1
             path.write_bytes(data)

@@ -48,7 +48,7 @@ def unpack(directory: Path, data: bytes, piece: int = 65536, limit: int = 10**6)
     return unpacker.size_bytes
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(piece=st.integers(1, 4000))
 def test_the_files_come_out_however_the_bytes_come_in(tmp_path_factory: pytest.TempPathFactory, piece: int) -> None:
     directory = tmp_path_factory.mktemp("out")
