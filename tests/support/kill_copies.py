@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def main(source: str, work: Path) -> None:
         target.mkdir(mode=0o700)
         pid = os.fork()
         if pid == 0:
-            _die_at(step)
+            die_at(step)
             run(options(source, target))
             os._exit(0)
         ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -47,8 +47,8 @@ def main(source: str, work: Path) -> None:
             return
 
 
-def _die_at(step: int) -> None:
-    """Kill this process before its so many-th call, whichever thread makes it."""
+def die_at(step: int, calls: Sequence[str] = STEPS) -> None:
+    """Kill this process before its so many-th call of these, whichever thread makes it."""
     lock, count = threading.Lock(), [0]
 
     def counted(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,7 +61,7 @@ def _die_at(step: int) -> None:
 
         return wrapped
 
-    for name in STEPS:
+    for name in calls:
         setattr(os, name, counted(getattr(os, name)))
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.keys.run import run
-from support.kill_copies import _die_at
+from support.kill_copies import die_at
 
 MOST_STEPS = 2000
 
@@ -35,7 +35,7 @@ def main(options: str, stride: int, work: Path) -> None:
         (root / "vault").mkdir(mode=0o700, parents=True)
         pid = os.fork()
         if pid == 0:
-            _die_at(step)
+            die_at(step)
             run(placed(given, root))
             os._exit(0)
         ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
