@@ -116,7 +116,7 @@ def started(data: Path, server: Server, settings: Mapping[str, str]) -> Iterator
     own = {"archive_mode": "off", "listen_addresses": "", "unix_socket_directories": str(sockets), "port": "5432", "fsync": "off"}
     quoted = " ".join(f"-c {name}={shlex.quote(value)}" for name, value in {**server.settings, **own, **settings}.items())
     log = sockets / "log"
-    argv = [str(server.bin_dir / "pg_ctl"), "-D", str(data), "-l", str(log), "-w", "-t", "60"]
+    argv = [str(server.bin_dir / "pg_ctl"), "-D", str(data), "-l", str(log), "-w", "-t", "600"]
     done = subprocess.run([*argv, "-o", quoted, "start"], capture_output=True, text=True, cwd="/", **identity())
     assert done.returncode == 0, done.stdout + (log.read_text() if log.exists() else "")
     try:

@@ -21,6 +21,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature i
 from support.clusters import Server
 from support.drills import BackedUp
 from support.keys import KeyPair
+from support.leaks import eventually
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,9 @@ def altered(server: Server, name: str, statements: str) -> Iterator[str]:
     """A copy of a database in which something is different."""
     with server.connect() as connection:
         copy = f"{name}_altered"
+        # Whoever was connected a moment ago may take his time to leave, and the server waits for some seconds only.
+        others = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+        eventually(lambda: connection.execute(others, (name,)).fetchone() == (0,), "nobody is in the database that is copied")
         connection.execute(f'CREATE DATABASE "{copy}" TEMPLATE "{name}"')
     try:
         server.execute(statements, copy)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils import compress
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.run import run
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
 from support.clusters import Server
-from support.leaks import children, eventually, program, runs
+from support.leaks import children, eventually, program, program_once_there, runs
 from support.logical import Identity, manifests_in, new_identity, options, posix
 
 pytestmark = pytest.mark.needs("program:age", "program:zstd")
@@ -94,9 +95,12 @@ def test_a_killed_program_is_named_and_nothing_is_committed(
     thread = threading.Thread(target=attempt)
     thread.start()
     eventually(lambda: bytes_written(program("pg_dump") or 0) > 2_000_000, "pg_dump is in the middle of its work")
-    pid = program(victim)
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
+    # It stays there, however long it takes until the signal is sent.
+    dump = program_once_there("pg_dump")
+    os.kill(dump, signal.SIGSTOP)
+    os.kill(program_once_there(victim), signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # the victim, or killed by the run already
+        os.kill(dump, signal.SIGCONT)
     thread.join(120)
     assert len(caught) == 1
     assert victim in str(caught[0])

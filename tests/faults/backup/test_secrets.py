@@ -3,7 +3,8 @@
 """Law 7: no secret in an argument list, in an environment, in output at -vvvv, in a file that the run leaves or writes.
 
 The module runs through Ansible as an operator runs it, over TCP with a password, with a credential for the store and a
-signing key. While it runs, every process below it is looked at again and again; afterwards every file and all output.
+signing key. While it runs, every process below it is looked at again and again, pg_dump waiting until it was looked at; afterwards
+every file and all output.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from support.leaks import children
 from support.logical import Identity, new_identity, options, posix
 from support.modules import COLLECTIONS
 from support.store_fixtures import Bucket
+from support.truncates import programs_with
 
 PASSWORD = "pa:ss\\word-k3ep-me-s3cret"
 
@@ -84,7 +86,16 @@ def playbook_for(given: dict[str, Any], home: Path) -> tuple[list[str], dict[str
     return [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", "-vvvv", str(playbook)], environment, playbook
 
 
-def run_through_ansible(given: dict[str, Any], home: Path, secrets: list[bytes]) -> tuple[bytes, list[str], set[str]]:
+class Gate:
+    """A pg_dump that waits, once it has all that it gets, until somebody has looked; its log-in is that of any."""
+
+    def __init__(self, home: Path, bin_dir: Path) -> None:
+        self.waits, self.goes_on = home / "waits", home / "goes-on"
+        wait = f"while [ ! -e '{self.goes_on}' ]; do : > '{self.waits}'; sleep 0.05; done"
+        self.bin_dir = programs_with(bin_dir, home / "bin", wait)
+
+
+def run_through_ansible(given: dict[str, Any], home: Path, secrets: list[bytes], gate: Gate) -> tuple[bytes, list[str], set[str]]:
     argv, environment, playbook = playbook_for(given, home)
     log = home / "output"
     shown: list[str] = []
@@ -92,9 +103,12 @@ def run_through_ansible(given: dict[str, Any], home: Path, secrets: list[bytes])
     with log.open("wb") as output:
         process = subprocess.Popen(argv, env=environment, stdout=output, stderr=subprocess.STDOUT)
         while process.poll() is None:
+            waits = gate.waits.exists()
             found, programs = look_at_processes(process.pid, secrets)
             shown += found
             seen |= programs
+            if waits:
+                gate.goes_on.touch()
             time.sleep(0.005)
     playbook.unlink()
     said = log.read_bytes()
@@ -113,9 +127,13 @@ def test_no_secret_is_seen_anywhere(
     given |= {"login_host": "127.0.0.1", "login_user": "keeper", "login_password": PASSWORD}
     secrets = secrets_of(rclone_bucket, signing_key)
 
-    said, shown, seen = run_through_ansible(given, home, secrets)
+    gate = Gate(home, postgres18.bin_dir)
+    given["bin_dir"] = str(gate.bin_dir)
+
+    said, shown, seen = run_through_ansible(given, home, secrets, gate)
 
     assert shown == []
+    assert gate.goes_on.exists()
     assert "pg_dump" in seen, f"the test has to have looked while pg_dump ran, it saw {sorted(seen)}"
     for secret in secrets:
         assert secret not in said

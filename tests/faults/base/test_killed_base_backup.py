@@ -21,7 +21,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Li
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 from support.bases import base_options
 from support.clusters import Server, private_directory
-from support.leaks import children, eventually, leaves_nothing, program
+from support.leaks import children, eventually, leaves_nothing, program_once_there
 from support.logical import new_identity, posix
 
 pytestmark = pytest.mark.needs("program:age", "program:zstd", "postgresql:18")
@@ -32,8 +32,8 @@ import json, sys
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.physical_run import run
 print(json.dumps(run(json.load(sys.stdin))))
 """
-SLOWLY = "4MiB"
-"""A server of 40 MB takes ten seconds at this rate, which is enough to be caught in the middle."""
+SLOWLY = "1MiB"
+"""A server of 40 MB takes most of a minute at this rate, which is enough to be caught in the middle on a busy machine, too."""
 
 
 @pytest.fixture
@@ -73,10 +73,8 @@ def test_a_program_that_is_killed_ends_the_run_by_name(
         monkeypatch.setattr(compress, "_library", no_library)
 
     def kill() -> None:
-        eventually(lambda: streaming(postgres18) and program(name) is not None, "the backup is under way")
-        pid = program(name)
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: streaming(postgres18), "the backup is under way")
+        os.kill(program_once_there(name), signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
@@ -132,15 +130,14 @@ def test_no_password_is_seen_by_others_while_a_backup_runs(postgres18: Server, g
 
         def look() -> None:
             eventually(lambda: streaming(postgres18), "the backup is under way")
-            for child in children():
+            pid = program_once_there("pg_basebackup")
+            for child in children() | {pid}:
                 for what in ("cmdline", "environ"):
                     try:
                         seen.append(Path(f"/proc/{child}/{what}").read_bytes())
                     except OSError:
                         continue
-            pid = program("pg_basebackup")
-            if pid is not None:
-                os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
 
         looker = threading.Thread(target=look)
         looker.start()
