@@ -69,26 +69,35 @@ def throwaway(work_dir: Path, major: int, extensions: tuple[str, ...] = (), **mo
 
 DRILL = """
 import json, sys
+held = sys.argv[2] if len(sys.argv) > 2 else None
+def told(message):
+    print(message, flush=True)
+    if held is not None and message.startswith(held):
+        sys.stdin.readline()
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.run import run
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import stop_on_signals
 try:
     with stop_on_signals():
-        result = run(json.loads(sys.argv[1]), progress=lambda message: print(message, flush=True))
+        result = run(json.loads(sys.argv[1]), progress=told)
     print(json.dumps(result["report"]))
 except LifeboatError as error:
     print(json.dumps(error.result.get("report", str(error))))
     sys.exit(error.exit_code)
 """
-"""A drill in a process of its own: its progress in lines, then its report, or why there is none."""
+"""A drill in a process of its own: its progress in lines, then its report, or why there is none.
+
+With a second argument it waits, once it has said that this step begins, for a line of its input, or the end of that.
+"""
 
 
 @contextmanager
-def drill_at(given: Mapping[str, Any], phase: str) -> Iterator[subprocess.Popen[str]]:
-    """A drill in a process of its own that has just begun this step."""
+def drill_at(given: Mapping[str, Any], phase: str, held: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """A drill in a process of its own that has just begun this step; `held` there until its `stdin` is closed."""
     process = subprocess.Popen(
-        [sys.executable, "-c", DRILL, json.dumps(given)],
+        [sys.executable, "-c", DRILL, json.dumps(given), *([phase] if held else [])],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE if held else None,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -104,6 +113,8 @@ def drill_at(given: Mapping[str, Any], phase: str) -> Iterator[subprocess.Popen[
         process.kill()
         process.wait()
         process.stdout.close()
+        if process.stdin is not None:
+            process.stdin.close()
 
 
 def as_ordinary_user(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:

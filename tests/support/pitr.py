@@ -32,6 +32,7 @@ SETTINGS: Mapping[str, str] = {
     "max_wal_senders": "14",
     "full_page_writes": "on",
     "synchronous_commit": "on",  # what was acknowledged is there, also after the server was killed
+    "autovacuum": "off",  # commits, and whole pages in a log of small segments, that no test has asked for
 }
 
 

@@ -46,8 +46,9 @@ def test_a_killed_drill_leaves_no_process_and_the_reaper_takes_the_rest(shop: Ba
         process.wait()
     eventually(lambda: not leftovers(work_dir), "the server and the programs died with the drill")
     eventually(lambda: not [pid for pid in started if Path(f"/proc/{pid}/cwd").exists()], "so did whatever else it had started")
-    left = drills_in(work_dir)
-    assert {item.state for item in reap(work_dir)} <= {"reaped"} if work_dir.exists() else not left
+    if work_dir.exists():
+        # What the drill was just about to start holds its lock for a moment longer than the drill itself.
+        eventually(lambda: all(item.state == "reaped" for item in reap(work_dir)), "what is left is reaped")
     assert drills_in(work_dir) == []
     # Killed at the right moment, the directory is made and the lock in it is not.
     assert not work_dir.exists() or os.listdir(work_dir) in ([], [".lock"])
@@ -66,9 +67,10 @@ def test_the_next_drill_reaps_what_a_killed_one_left(shop: BackedUp, work_dir: P
 
 @pytest.mark.needs("netns")
 def test_a_reaper_leaves_a_running_drill_alone(shop: BackedUp, work_dir: Path) -> None:
-    check = {"sql": {"query": "SELECT pg_sleep(5) IS NULL", "expect": False}}
-    with drill_at(shop.options(work_dir, jobs=2, checks=[check]), "restore") as process:
+    with drill_at(shop.options(work_dir, jobs=2), "restore", held=True) as process:
         assert [item.state for item in reap(work_dir)] == ["running"]
+        assert process.stdin is not None
+        process.stdin.close()
         assert process.wait() == 0
 
 

@@ -38,8 +38,10 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]
         server.execute(JOB.replace("@SOCKET@", str(server.socket_dir)).replace("@PORT@", str(server.port)))
         server.halt()
         server.start()
-        # So the job works, and does what it is there for: on production.
-        eventually(lambda: shop.query("SELECT count(*) FROM told") == 1, "production's job has run")
+        # So the job works, and does what it is there for: on production. It tells before it has committed what it did itself.
+        done = "SELECT count(*) FROM cron.job_run_details WHERE status = 'succeeded'"
+        eventually(lambda: shop.query(done) == 1, "production's job has run, and that is noted")
+        assert (shop.query("SELECT count(*) FROM runs"), shop.query("SELECT count(*) FROM told")) == (1, 1)
         shop.archive()
         shop.back_up()
         shop.query("CREATE TABLE later ()")
@@ -58,8 +60,10 @@ def test_a_job_that_is_due_never_runs_on_a_recovered_server(production: Producti
     checks = [
         asked("SELECT count(*) FROM cron.job WHERE active", 1),
         asked("SELECT current_setting('shared_preload_libraries')", ",".join(libraries)),
-        # Time enough for a job that would run; without its library there is nobody who could.
-        asked("SELECT count(*) FROM pg_stat_activity, pg_sleep(2) WHERE backend_type = 'pg_cron launcher'", len(libraries)),
+        # Time enough for a job that would run; without its library there is nobody who could. Asked for afterwards, in a
+        # transaction of its own, since the server starts its launcher beside everything else.
+        asked("SELECT count(*) FROM pg_sleep(5)", 1),
+        asked("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_cron launcher'", len(libraries)),
         asked("SELECT count(*) FROM runs", 1),
         asked("SELECT count(*) FROM cron.job_run_details", 1),
     ]
