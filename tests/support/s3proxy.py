@@ -127,7 +127,7 @@ class S3Proxy:
         class Handler(_Handler):
             owner = proxy
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Listener(("127.0.0.1", 0), Handler)
         # Else the kernel takes up to 32 MiB in our name, and no line looks slow.
         self._server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 256 * 1024)
         self._server.daemon_threads = True
@@ -184,6 +184,10 @@ class S3Proxy:
             return Answer(response.status, response.getheaders(), response.read())
         finally:
             connection.close()
+
+
+class _Listener(http.server.ThreadingHTTPServer):
+    request_queue_size = 128  # as a store has it: with five, a busy machine keeps connections waiting for a second and longer
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

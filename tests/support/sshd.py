@@ -77,10 +77,16 @@ class SftpServer:
         }
 
     def end_connections(self) -> None:
-        """Kill (SIGKILL) whatever serves a connection now; the server goes on."""
-        for process in children(self.pid):
-            with contextlib.suppress(OSError):
-                os.kill(process, 9)
+        """Kill (SIGKILL) whatever serves a connection now, until nothing does; the server goes on."""
+
+        def none_is_left() -> bool:
+            serving = children(self.pid)
+            for process in serving:
+                with contextlib.suppress(OSError):
+                    os.kill(process, 9)
+            return not serving
+
+        eventually(none_is_left, "nothing serves a connection any more")
 
 
 @contextlib.contextmanager
@@ -181,6 +187,7 @@ class Line:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._threads[0].join()  # so that no connection is added any more
         self.cut()
         for thread in self._threads:
             thread.join()

@@ -15,6 +15,7 @@ import signal
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 from support.kill_backups import Runner, assert_nothing_half_made, put_backup
+from support.leaks import eventually
 from support.s3proxy import Meanwhile, S3Proxy
 from support.store_fixtures import Bucket
 
@@ -60,4 +61,6 @@ def test_killed_at_every_request_nothing_half_made_is_seen(bucket: Bucket, proxy
 
 
 def kill(victim: list[int]) -> None:
+    # Its request may come before we have been told who it is.
+    eventually(lambda: bool(victim), "the run's process id is known")
     os.kill(victim[0], signal.SIGKILL)
