@@ -7,6 +7,7 @@ Judged at the end: each segment that the server made is in the archive once, wit
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -39,11 +40,12 @@ def proxy(versity_bucket: Bucket) -> Iterator[S3Proxy]:
 
 
 @pytest.fixture
-def far(proxy: S3Proxy, versity_bucket: Bucket, keys: Identity) -> Iterator[LaunchedServer]:
-    """Archives into a store behind the proxy."""
+def far(proxy: S3Proxy, versity_bucket: Bucket, keys: Identity, request: pytest.FixtureRequest) -> Iterator[LaunchedServer]:
+    """Archives into a store behind the proxy, and waits for an answer only for a short time, unless a test says for how long."""
     require("postgresql:18")
-    spec = versity_bucket.spec(endpoint=proxy.endpoint, connect_timeout="2s", read_timeout="3s")
-    with LaunchedServer(18, {"here": spec}, keys) as server:
+    patience: str | None = getattr(request, "param", None)
+    spec = versity_bucket.spec(endpoint=proxy.endpoint, connect_timeout="2s", read_timeout=patience or "3s")
+    with LaunchedServer(18, {"here": spec}, keys, **({"stall_timeout": patience} if patience else {})) as server:
         yield server
 
 
@@ -88,10 +90,12 @@ def test_killed_again_and_again_while_a_backlog_is_drained(near: LaunchedServer)
     kills = 0
     for _round in range(12):
         names += near.fill_segments(10, kilobytes=64)
+        eventually(lambda: bool(near.workers()), "a worker is there for them")
         # Wherever it is: starting, reading, compressing, writing, acknowledging.
         for pid in near.workers():
-            os.kill(pid, signal.SIGKILL)
-            kills += 1
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                kills += 1
         left = len(near.waiting()) * chance.random()
         eventually(lambda left=left: len(near.waiting()) <= left, "some more archived")  # type: ignore[misc]
     names += near.fill_segments(1)
@@ -126,7 +130,7 @@ def test_killed_while_it_starts(by_hand: LaunchedServer) -> None:
     push = by_hand.start_push(name)
     eventually(lambda: bool(by_hand.workers()), "a worker starts")
     by_hand.kill_worker()
-    output = push.communicate(timeout=120)
+    output = push.communicate(timeout=300)
     assert push.returncode == 0, output
     by_hand.assert_all_archived([name])
 
@@ -161,6 +165,7 @@ def test_where_no_worker_can_start_the_front_does_it(why: str, by_hand: Launched
     by_hand.assert_all_archived([name])
 
 
+@pytest.mark.parametrize("far", ["5m"], indirect=True, ids=["a patient one"])  # it is still at it when the front is killed
 def test_a_front_that_is_killed_is_a_failure_that_the_archiver_counts(far: LaunchedServer, proxy: S3Proxy) -> None:
     far.wait_archived(far.fill_segments(1)[0])
     proxy.on("PutObject", BlackHole(), times=1)
@@ -168,7 +173,7 @@ def test_a_front_that_is_killed_is_a_failure_that_the_archiver_counts(far: Launc
     eventually(lambda: bool(far.fronts()), "a front waits")
     for pid in far.fronts():
         os.kill(pid, signal.SIGKILL)
-    eventually(lambda: far.archiver()["failed_count"] == 1, "the archiver counts it")
+    eventually(lambda: far.archiver()["failed_count"] >= 1, "the archiver counts it")
     # The file was on its way all the while; the second front is told the same as the first would have been.
     proxy.clear()
     far.kill_worker()
@@ -207,11 +212,11 @@ def test_an_archive_that_is_down_for_two_hundred_segments_has_all_of_them_in_the
     down: Callable[[], object] = {"refused": lambda: Reply(503, "SlowDown"), "unreachable": lambda: Meanwhile(lambda: None, False)}[how]
     proxy.on("*", down())
     names += far.fill_segments(how_many, kilobytes=32)
-    eventually(lambda: far.archiver()["failed_count"] >= 1, "the archiver has failed")
+    eventually(lambda: far.archiver()["failed_count"] >= 1, "the archiver has failed", 600)
     assert len(far.waiting()) == how_many
-    assert not far.acknowledged()
+    assert not far.acknowledged() & set(names[2:])
     proxy.clear()
     names += far.fill_segments(1)
-    far.wait_until_nothing_waits(300)
+    far.wait_until_nothing_waits(900)
     far.assert_all_archived(names)
     assert len(far.contents("here")) == len(names)
