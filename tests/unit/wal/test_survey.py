@@ -134,12 +134,15 @@ def test_a_million_names_are_one_run() -> None:
 @pytest.mark.parametrize(("step", "most_bytes"), [(1, 0.1), (2, 40)], ids=["whole", "every-other-missing"])
 def test_memory_grows_with_the_holes_only(step: int, most_bytes: float) -> None:
     """Bytes per name; what does not grow is left out by measuring two lengths."""
-    peaks = []
-    for count in (5_000, 45_000):
+
+    def peak(count: int) -> int:
         tracemalloc.start()
         try:
             survey(generated(count, step), "my shop", DEFAULT_SEGMENT_BYTES)
-            peaks.append(tracemalloc.get_traced_memory()[1])
+            return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-    assert (peaks[1] - peaks[0]) / 40_000 < most_bytes
+
+    # The least of three: what other threads of the tests allocate meanwhile is counted, too.
+    few, many = (min(peak(count) for _time in range(3)) for count in (5_000, 45_000))
+    assert (many - few) / 40_000 < most_bytes
