@@ -28,6 +28,7 @@ import psycopg
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.connect import Login
 from psycopg import sql
+from support.leaks import eventually
 from support.parts import require, server_directory
 from support.ports import end_with_parent, free_port
 
@@ -41,7 +42,7 @@ SETTINGS: Mapping[str, str] = {
     "autovacuum_naptime": "10s",
     "log_min_messages": "warning",
 }
-_START_SECONDS = 180.0
+_START_SECONDS = 300.0
 _ENDS_STILL = ("pre-existing shared memory block", 'lock file "postmaster.pid" already exists', "Address already in use")
 """What a server says when the one before it, or its children, have not all ended."""
 
@@ -148,6 +149,15 @@ class Server:
         """Run statements (several at once, outside of a transaction block only when it is one)."""
         with self.connect(dbname) as connection:
             connection.execute(statement)
+
+    def reload(self) -> None:
+        """Have it read its configuration again, and wait until it has: who logs in from then on finds what it says now."""
+        with self.connect() as connection:
+            # Our session is told by the server's main process, after that has read it.
+            read = "SELECT pg_conf_load_time() > %s"
+            before = connection.execute("SELECT clock_timestamp()").fetchone()
+            connection.execute("SELECT pg_reload_conf()")
+            eventually(lambda: connection.execute(read, before).fetchone() == (True,), "the server has read its configuration")
 
     @contextlib.contextmanager
     def database(self, name: str = "", *, owner: str = "postgres", extra: str = "") -> Iterator[str]:

@@ -112,7 +112,7 @@ class Container:
         ).strip()
 
     def wait(self) -> None:
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 600
         while "accepting" not in self.run("pg_isready", "-h", "/var/run/postgresql", check=False):
             assert time.monotonic() < deadline, "the server inside the container does not answer"
             time.sleep(0.1)
@@ -142,6 +142,20 @@ def podman_container(*options: str, network: str = "none") -> Iterator[Container
 
 
 @contextlib.contextmanager
+def podman_image() -> Iterator[str]:
+    """The image's name under podman, for whoever starts it."""
+    environment = {**os.environ, "CONTAINERS_CONF": str(CONTAINERS_CONF)}
+    image = f"localhost/lb-drill-{secrets.token_hex(4)}"
+    argv = ["podman", "import", "--quiet", *_change(), str(image_tar()), image]
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr
+    try:
+        yield image
+    finally:
+        subprocess.run(["podman", "rmi", "--force", image], capture_output=True, env=environment)
+
+
+@contextlib.contextmanager
 def docker_daemon() -> Iterator[dict[str, str]]:
     """The environment that reaches a Docker daemon of the tests' own: no bridge, no firewall rules, plain copies as storage."""
     work = Path(tempfile.mkdtemp(prefix="lb-docker-", dir="/var/tmp"))
@@ -163,7 +177,7 @@ def docker_daemon() -> Iterator[dict[str, str]]:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=end_with_parent(signal.SIGQUIT))
     environment = {**os.environ, "DOCKER_HOST": address}
     try:
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 600
         while subprocess.run(["docker", "info"], capture_output=True, env=environment).returncode:
             assert process.poll() is None, (work / "log").read_text()[-2000:]
             assert time.monotonic() < deadline, (work / "log").read_text()[-2000:]

@@ -54,10 +54,10 @@ def test_from_a_mounted_file_to_a_segment_that_is_proven_in_the_repository(tmp_p
         restart = {"restart": True, "restart_command": ["podman", "restart", "--time", "5", name]}
         shipper = subprocess.Popen(command_line(job_file, "ship", str(spool)), stdout=subprocess.DEVNULL)
         try:
-            done = run({**asked, **restart, "verify": True}, False)
+            done = run({**asked, **restart, "verify": True, "verify_timeout": "10m"}, False)
         finally:
             shipper.terminate()
-            shipper.wait(120)
+            shipper.wait(300)
         assert done["restarted"] and container.psql("SHOW archive_mode") == "on"
         proof = done["verification"]
         assert hashlib.sha256(place.opened(proof["segment"], keys)).hexdigest() == proof["digest"]

@@ -169,12 +169,18 @@ def test_a_command_that_fails_is_found_with_what_the_server_says(archiver: Confi
     archiver(method="command", command=f"{failing(archiver, 1)} first")
     leave_segment(archiver)
     eventually(lambda: failures(archiver) > 0, "the archiver has failed")
-    with pytest.raises(ArchiveError, match=r"counts [1-9]") as caught:
-        archiver(method="command", command=failing(archiver, 1), verify=True, verify_timeout="1s")
-    found = caught.value.result["verification"]
-    assert found["oldest_ready"]["name"] <= found["segment"] and found["oldest_ready"]["waiting"] >= 1
-    assert any("the shelf is full" in line for line in found["log"])
-    assert caught.value.result["changed"]
+    changed = []
+    for limit in ("1s", "10s", "100s"):  # the longer ones where a busy machine has not tried the new command in the shortest
+        with pytest.raises(ArchiveError, match=r"counts [1-9]") as caught:
+            archiver(method="command", command=failing(archiver, 1), verify=True, verify_timeout=limit)
+        changed.append(caught.value.result["changed"])
+        found = caught.value.result["verification"]
+        assert found["oldest_ready"]["name"] <= found["segment"] and found["oldest_ready"]["waiting"] >= 1
+        if any("the shelf is full" in line for line in found["log"]):
+            break
+    else:
+        pytest.fail(f"the server's log does not say why: {found['log']}")
+    assert changed[0]
 
 
 def test_a_command_that_ends_above_125_is_found_though_nothing_is_counted() -> None:
@@ -306,7 +312,7 @@ def beside(*words: str, job_file: Path) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(120)
+        process.wait(300)
 
 
 def test_what_lies_in_a_spool_only_is_not_called_archived(archiver: Configured, tmp_path: Path) -> None:
@@ -432,7 +438,7 @@ def test_rclone_keeps_what_is_there_and_tells_absent_from_unreachable(kind: str,
 
         with remote_of(kind, pg, program, tmp_path) as (remote, shelf, config):
             options: dict[str, Any] = {"method": "rclone", "program": program, "config_file": str(config), "remote": remote}
-            done = pg(**options, restore_command="auto", verify=True, verify_timeout="120s")
+            done = pg(**options, restore_command="auto", verify=True)
             segment, proof = done["verification"]["segment"], done["verification"]["digest"]
             assert done["verification"]["by"] == "sha256"
             (stored,) = [path for path in shelf.rglob("*") if path.name.startswith(segment)]
@@ -472,7 +478,7 @@ def test_pgbackrest_holds_the_segment_by_its_digest() -> None:
             pg(**options, verify=True, verify_timeout="2s")
         made = local.run(["pgbackrest", f"--config={config}", "--stanza=shop", "stanza-create"])
         assert made.returncode == 0, made.stderr
-        done = pg(**options, restore_command="auto", verify=True, verify_timeout="120s")
+        done = pg(**options, restore_command="auto", verify=True)
         proof = done["verification"]
         assert proof["by"] == "sha1" and proof["places"] == ["shop"]
         assert list((home / "repo" / "archive" / "shop").rglob(f"{proof['segment']}-{proof['digest']}*"))
@@ -490,7 +496,7 @@ def test_barmans_cloud_archiver_brings_the_segment_into_the_bucket_and_gives_it_
         with Server(15, {"archive_mode": "on"}, initdb=("--wal-segsize=1",)) as server:
             pg = Configured(server)
             options: dict[str, Any] = {"method": "barman", "barman_server": "shop", "barman_url": f"s3://{BUCKET}/wal"}
-            done = pg(**options, barman_endpoint=store.endpoint, restore_command="auto", verify=True, verify_timeout="300s")
+            done = pg(**options, barman_endpoint=store.endpoint, restore_command="auto", verify=True)
             proof = done["verification"]
             assert proof["by"] == "pg_stat_archiver"
             assert any("let the bucket keep versions" in warning for warning in done["warnings"])
