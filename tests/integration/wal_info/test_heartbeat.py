@@ -104,8 +104,11 @@ def test_a_restore_point_leaves_no_table_and_its_name_says_the_moment(postgres: 
         assert found.lsn.value > 0
         point = restore_point_name(found.moment).encode()
         assert len(point) < 64
-        wal = b"".join((postgres.data / "pg_wal" / file).read_bytes() for file in os.listdir(postgres.data / "pg_wal") if len(file) == 24)
-        assert point in wal
+        with postgres.connect(name) as connection:
+            # The position is the end of its record.
+            row = connection.execute("SELECT pg_walfile_name(%s::pg_lsn)", (str(found.lsn),)).fetchone()
+        assert row is not None
+        assert point in (postgres.data / "pg_wal" / row[0]).read_bytes()
 
 
 def test_a_standby_is_asked_how_far_it_is_and_takes_no_beat() -> None:

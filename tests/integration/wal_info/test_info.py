@@ -55,6 +55,13 @@ class Archive:
         """Finish so many segments, and wait until the server takes them for archived: they lie in the spool."""
         names = fill(self.server, count)
         spooled(self.server, names)
+
+        def told() -> bool:
+            with self.server.connect() as connection:
+                return connection.execute("SELECT last_archived_wal FROM pg_stat_archiver").fetchone() == (names[-1],)
+
+        # The archiver says so after it has taken note of the file.
+        eventually(told, "the server says so")
         return names
 
     def ship(self) -> None:
@@ -96,9 +103,9 @@ def server(request: pytest.FixtureRequest) -> Iterator[SpoolingServer]:
 def archive(server: SpoolingServer, tmp_path: Path) -> Iterator[Archive]:
     """A server whose log begins anew for each test: what was archived for another test is not missing here."""
     for name in os.listdir(server.data / "pg_wal/archive_status"):
-        (server.data / "pg_wal/archive_status" / name).unlink()
+        (server.data / "pg_wal/archive_status" / name).unlink(missing_ok=True)
     for path in server.spool.glob("0*"):
-        path.unlink()
+        path.unlink(missing_ok=True)
     yield Archive(server, tmp_path)
 
 
