@@ -60,18 +60,22 @@ def dump(
     user: str = "postgres",
     queries: Mapping[str, str] | None = None,
     checks: Sequence[Check] = (),
-    budget_seconds: float = 60,
+    budget_seconds: float = 600,
     digests: DigestPlan | None = None,
     meanwhile: Callable[[], None] = lambda: None,
+    lock_wait_seconds: float = 300,
 ) -> Dump:
-    """The database as a custom-format archive, with its evidence. `meanwhile` runs between the snapshot and the dump."""
+    """The database as a custom-format archive, with its evidence. `meanwhile` runs between the snapshot and the dump.
+
+    `lock_wait_seconds` is how long pg_dump waits for a table; who wants it to give up says how soon.
+    """
     login = server.login(dbname, user)
     with open_connection(login, application_name="test backup") as connection:
         collector = Collector(connection, queries=queries or {}, checks=checks, digests=digests)
         with exported_snapshot(connection) as snapshot, collector.beside(snapshot) as counting:
             meanwhile()
             argv = PgDump(server.major, server.bin_dir).argv(
-                login.conninfo("test dump"), snapshot_id=snapshot.id, lock_wait_timeout_seconds=2
+                login.conninfo("test dump"), snapshot_id=snapshot.id, lock_wait_timeout_seconds=lock_wait_seconds
             )
             with client_credentials(login) as credentials, open(archive, "wb") as output:
                 done = subprocess.run(argv, stdout=output, stderr=subprocess.PIPE, env=credentials.env, pass_fds=credentials.pass_fds)

@@ -32,7 +32,7 @@ def dbname(postgres: Server) -> Iterator[str]:
         yield name
 
 
-def collect(server: Server, dbname: str, budget_seconds: float = 60, asked: str = "", **more: Any) -> Evidence:
+def collect(server: Server, dbname: str, budget_seconds: float = 600, asked: str = "", **more: Any) -> Evidence:
     """Evidence without a dump beside it, which ends once a query like `asked` runs."""
     with open_connection(server.login(dbname), application_name="test") as connection:
         collector = Collector(connection, queries=more.pop("queries", {}), checks=more.pop("checks", ()), **more)
@@ -150,7 +150,7 @@ def test_what_takes_longer_than_allowed_is_left_out_and_said(postgres: Server, d
     postgres.execute("CREATE TABLE t (n int)", dbname)
     began = time.monotonic()
     evidence = collect(postgres, dbname, 0.3, asked="FETCH %", queries={"slow": "SELECT pg_sleep(600)", "later": "SELECT 1"})
-    assert time.monotonic() - began < 120
+    assert time.monotonic() - began < 300
     late = "the time allowed for evidence was used up"
     assert evidence.missing == {"query slow": late, "query later": late}
     assert rows(evidence) == {"public.t": 0}
@@ -168,11 +168,11 @@ def test_counts_that_take_too_long_are_left_out_largest_first(postgres: Server, 
 def test_a_dump_that_failed_ends_the_counting_at_once(postgres: Server, dbname: str) -> None:
     with open_connection(postgres.login(dbname), application_name="test") as connection:
         collector = Collector(connection, queries={"slow": "SELECT pg_sleep(600)"}, checks=())
-        began, threads = time.monotonic(), threading.active_count()
+        began, threads = time.monotonic(), set(threading.enumerate())
         with pytest.raises(RuntimeError, match="pg_dump"), exported_snapshot(connection) as snapshot, collector.beside(snapshot):
             raise RuntimeError("pg_dump failed")
-        assert time.monotonic() - began < 120
-        assert threading.active_count() == threads
+        assert time.monotonic() - began < 300
+        assert set(threading.enumerate()) <= threads
         # The next attempt begins in the same session.
         with exported_snapshot(connection) as snapshot, collector.beside(snapshot) as counting:
             counting.finish(0)
