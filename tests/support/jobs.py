@@ -43,7 +43,7 @@ class Jobs:
 
     def lifeboat(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         with self.start(*words, **variables) as process:
-            output, errors = process.communicate(timeout=300)
+            output, errors = process.communicate(timeout=900)
         return subprocess.CompletedProcess(words, process.returncode, output, errors)
 
     def run(self, name: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -101,6 +101,8 @@ def temporary() -> Iterator[Path]:
     try:
         yield folder
     finally:
+        with contextlib.suppress(AssertionError):
+            _eventually(lambda: not _remains(folder), 60)
         remains = _remains(folder)
         shutil.rmtree(folder)
     assert not remains, "a demo left something behind"
@@ -229,7 +231,7 @@ def test_interrupted_it_tidies_up(stage: Stage, temporary: Path, work: Path, num
     assert demo.wait().process.returncode == 130, demo.output
     assert "Interrupted" in demo.output
     assert not (demo.folder / ".demo").exists()
-    assert not _remains(temporary)
+    _eventually(lambda: not _remains(temporary))
 
 
 @pytest.mark.needs("root", "userns")
@@ -259,10 +261,10 @@ def test_killed_its_servers_end_and_the_next_one_removes_its_directory(stage: St
     demo.process.kill()
     demo.process.wait()
     _eventually(lambda: not _orphans(temporary))
-    assert len(_remains(temporary)) == 1
+    _eventually(lambda: len(_remains(temporary)) == 1)
     code = "import places; places.sweep(places.short_directory())"
     subprocess.run([str(stage.python), "-c", code], cwd=stage.demo, env=stage.environment, check=True)
-    assert not _remains(temporary)
+    _eventually(lambda: not _remains(temporary))
 
 
 def _remains(temporary: Path) -> set[str]:
@@ -285,7 +287,7 @@ def _orphans(temporary: Path) -> set[int]:
     return found
 
 
-def _eventually(condition: Any, seconds: float = 120) -> None:
+def _eventually(condition: Any, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"

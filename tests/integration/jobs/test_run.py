@@ -111,19 +111,20 @@ def test_a_killed_job_is_seen_and_keeps_nobody_from_the_next_run(jobs: Jobs, pos
     assert jobs.status()["databases"]["problem"] == ""
 
 
-def test_a_job_that_is_told_to_end_says_so(jobs: Jobs, stuck: dict[str, Any]) -> None:
+def test_a_job_that_is_told_to_end_says_so(jobs: Jobs, postgres18: Server, stuck: dict[str, Any]) -> None:
     jobs.write("databases", "logical", stuck)
     with jobs.start("run", "databases") as process:
-        eventually(lambda: (jobs.home / "state" / "shop" / "databases.json").exists(), "the job has begun")
-        eventually(lambda: _waits(jobs), "it is under way")
+        eventually(lambda: _waits(postgres18, stuck["login_db"]), "it waits for the table")
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=120)
+        process.communicate(timeout=300)
     assert process.returncode == 128 + signal.SIGTERM
     assert jobs.state("databases")["last_status"] == 128 + signal.SIGTERM
 
 
-def _waits(jobs: Jobs) -> bool:
-    return any(event["event"] == "started" for event in jobs.events("databases"))
+def _waits(server: Server, dbname: str) -> bool:
+    with server.connect() as connection:
+        waiting = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
+        return connection.execute(waiting, (dbname,)).fetchone() == (True,)
 
 
 class Listener(BaseHTTPRequestHandler):

@@ -90,7 +90,7 @@ def test_no_key_is_anywhere_but_where_it_was(tmp_path: Path, temporary: Path) ->
     argv += ["-e", f"ansible_python_interpreter={sys.executable}", "-m", "lifeboat.postgres.key_escrow", "-a", json.dumps(options)]
     leaks: list[str] = []
     with watched(leaks, needles):
-        done = subprocess.run(argv, capture_output=True, env=environment, cwd="/", timeout=300)
+        done = subprocess.run(argv, capture_output=True, env=environment, cwd="/", timeout=900)
     said = done.stdout + done.stderr
     assert b"3 of 5 keys are safe" in said, said.decode()
     assert leaks == []

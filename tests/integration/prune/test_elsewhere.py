@@ -29,7 +29,8 @@ def shelf(tmp_path: Path) -> Iterator[Shelf]:
 
 def history(shelf: Shelf, days: int) -> list[Manifest]:
     """A backup a day in both repositories, newest first."""
-    made = [shelf.backup(at=now() - DAY / 24 - number * DAY) for number in range(days)]
+    latest = now() - DAY / 24  # asked once: all are of one time of the day, also around midnight
+    made = [shelf.backup(at=latest - number * DAY) for number in range(days)]
     for manifest in made:
         for place in shelf.specs:
             set_stored(shelf, place, manifest)

@@ -19,6 +19,7 @@ from support.containers import CONTAINERS_CONF, PASSWORD, Container, podman_cont
 from support.leaks import leaves_nothing
 from support.logical import new_identity, posix
 from support.playbooks import play
+from support.ports import free_port
 
 pytestmark = pytest.mark.needs("root", "postgresql:15", "program:podman", "program:runc", "program:age", "program:zstd")
 
@@ -28,9 +29,7 @@ Asked = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="module")
 def container() -> Iterator[Container]:
     """Without anything inside that could relay a session; on the host's own network, where no bridge can be made."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     options = ("--env", "LOCAL_AUTH=scram-sha-256", "--env", f"PGPORT={port}")
     with pytest.MonkeyPatch.context() as patch, podman_container(*options, network="host") as found:
         patch.setenv("CONTAINERS_CONF", str(CONTAINERS_CONF))
