@@ -22,7 +22,7 @@ class Remotes:
     directory: Path
 
     def spec(self, remote: str = "disk", **overrides: Any) -> dict[str, Any]:
-        """Options of a repository in the directory, by this remote."""
+        """Options of a repository in the directory, by this remote; what is to be given up soon has other times."""
         path = str(self.directory) if remote == "disk" else "vault"
         if remote == "nickname":
             path = ""
@@ -31,6 +31,8 @@ class Remotes:
             "remote": f"{remote}:{path}",
             "config_file": str(self.config),
             "program": find_program("rclone"),
+            "connect_timeout": "60s",
+            "read_timeout": "120s",
             **overrides,
         }
 

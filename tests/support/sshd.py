@@ -64,7 +64,7 @@ class SftpServer:
         return place
 
     def spec(self, place: Path, *, key: str = "writer", **overrides: Any) -> dict[str, Any]:
-        """Options of a repository in that directory."""
+        """Options of a repository in that directory; what is to be given up soon has other times."""
         return {
             "type": "sftp",
             "host": "127.0.0.1",
@@ -73,6 +73,8 @@ class SftpServer:
             "path": self.seen_as.rstrip("/") + "/" + place.name,
             "identity_file": str(self.keys[key]),
             "host_key": self.host_key,
+            "connect_timeout": "60s",
+            "read_timeout": "120s",
             **overrides,
         }
 

@@ -34,7 +34,7 @@ BUCKET = "backups"
 ACCESS_KEY = "lifeboattest"
 SECRET_KEY = "Zq7-secret-of-the-tests-Zq7"
 
-_START_SECONDS = 120.0
+_START_SECONDS = 300.0
 
 
 class Missing(Exception):
@@ -108,7 +108,7 @@ class Store:
         admin = [str(find_binary("versitygw")), "admin", "--endpoint-url", self.endpoint]
         environment = {**_plain_environment(), "ADMIN_ACCESS_KEY_ID": self.access_key, "ADMIN_SECRET_ACCESS_KEY": self.secret_key}
         create = [*admin, "create-user", "--access", name, "--secret", secret, "--role", "user"]
-        subprocess.run(create, env=environment, check=True, capture_output=True, timeout=120)
+        subprocess.run(create, env=environment, check=True, capture_output=True, timeout=300)
         return name, secret
 
     def allow(self, bucket: str, rules: Mapping[str, Sequence[str]]) -> None:
