@@ -34,6 +34,7 @@ class Site:
             "lifeboat_login_unix_socket": str(self.server.socket_dir),
             "lifeboat_login_port": self.server.port,
             "lifeboat_archiving_become_user": "",
+            "lifeboat_archiving_verify_timeout": "10m",
             "lifeboat_lock_dir": str(self.host.home / "locks"),
             "lifeboat_databases": [{"name": "postgres"}],
             "lifeboat_objective": "standard",
