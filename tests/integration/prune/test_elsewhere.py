@@ -37,9 +37,13 @@ def history(shelf: Shelf, days: int) -> list[Manifest]:
     return made
 
 
+def given(tmp_path: Path) -> dict[str, Any]:
+    return {"system": "shop", "cache_dir": "", "max_remove": "90%", "lock_dir": str(tmp_path / "locks")}
+
+
 def prune(shelf: Shelf, tmp_path: Path, **retention: Any) -> dict[str, Any]:
     specs = {name: {**spec, "retention": retention[name]} for name, spec in shelf.specs.items() if name in retention}
-    return run({"system": "shop", "repositories": specs, "state_dir": str(tmp_path / "state"), "cache_dir": "", "max_remove": "90%"})
+    return run({**given(tmp_path), "repositories": specs, "state_dir": str(tmp_path / "state")})
 
 
 def listed(shelf: Shelf) -> dict[str, dict[str, Any]]:
@@ -71,7 +75,7 @@ def test_what_is_lost_is_missed_though_others_were_let_go(shelf: Shelf, tmp_path
 def test_check_mode_leaves_no_word_of_what_did_not_go(shelf: Shelf, tmp_path: Path) -> None:
     history(shelf, 4)
     specs = {"here": {**shelf.specs["here"], "retention": {"daily": 2}}}
-    run({"system": "shop", "repositories": specs, "state_dir": "", "cache_dir": "", "max_remove": "90%"}, check_mode=True)
+    run({**given(tmp_path), "repositories": specs, "state_dir": ""}, check_mode=True)
     assert list(shelf.repositories["here"].list("shop/retired/")) == []
 
 

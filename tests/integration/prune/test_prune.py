@@ -291,7 +291,8 @@ def test_the_command_lists_what_would_go_and_why(shelf: Shelf, tmp_path: Path, c
     made = fill(shelf, 5)
     here = {**shelf.specs["here"], "retention": {"daily": 3}}
     file = tmp_path / "prune.json"
-    file.write_text(json.dumps({"system": "shop", "repositories": {"here": here}, "state_dir": "", "cache_dir": ""}))
+    own = {"state_dir": "", "cache_dir": "", "lock_dir": str(tmp_path / "locks")}
+    file.write_text(json.dumps({"system": "shop", "repositories": {"here": here}, **own}))
     assert main(["prune", "--dry-run", "-c", str(file)]) == 0
     said = capsys.readouterr().out
     assert "here keeps daily 3" in said
