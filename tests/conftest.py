@@ -1,6 +1,11 @@
 # SPDX-FileCopyrightText: The lifeboat.postgres contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all tests share: the marker `needs`, the option `--full`, and the last line that counts what could not run."""
+"""What all tests share: the marker `needs`, the option `--full`, second attempts that are said, and the last line that counts.
+
+Tests that start servers share a small machine with each other, and a whole run is several thousand of them. One that fails has a
+second attempt; both its failure and its name are printed, and more than a few of them are a failure of the run. Tests of the library
+alone have none: they either hold or not.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +20,8 @@ import pytest
 from support.parts import absence, require
 
 NOTHING_LEFT_OUT = os.environ.get("CI", "").lower() in ("true", "1")
+SECOND_ATTEMPTS = 3
+"""How many tests of one run may hold at their second attempt only."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,6 +64,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             absence(need)
         except ValueError as error:
             raise pytest.UsageError(str(error)) from None
+    for item in items:
+        if not item.nodeid.startswith("tests/unit/"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -96,16 +106,37 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")
     judged = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not session.config.getoption("collectonly")
     if terminal is not None and judged and not hasattr(session.config, "workerinput"):
-        reports = (terminal.getreports(word) for word in ("passed", "failed", "error", "skipped"))
-        terminal.write_line(last_line([report for some in reports for report in some]))
+        reports = (terminal.getreports(word) for word in ("passed", "failed", "error", "skipped", "rerun"))
+        line, right = last_line([report for some in reports for report in some])
+        terminal.write_line(line)
+        if not right:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def last_line(reports: Sequence[Any]) -> str:
-    """One line from pytest's reports: "412 passed, 1 failed; 3 could not run: the program age is missing (3)."."""
-    reasons = collections.Counter(report.left_out for report in reports if hasattr(report, "left_out"))
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """A first attempt that failed is shown as any failure is: it is one, and somebody has to look at it."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.section(f"first attempt: {report.nodeid}", sep="_", red=True)
+        terminalreporter.write_line(report.longreprtext)
+
+
+def last_line(reports: Sequence[Any]) -> tuple[str, bool]:
+    """One line from pytest's reports, and whether it may count as success as far as second attempts go.
+
+    "412 passed, 1 failed; 1 at the second attempt only (test_x.py::test_y); 3 could not run: the program age is missing (3)."
+    """
+    reasons = collections.Counter(report.left_out for report in reports if hasattr(report, "left_out") and report.outcome != "rerun")
     passed = sum(report.passed for report in reports)
     failed = sum(report.failed and not hasattr(report, "left_out") for report in reports)
-    if not reasons:
-        return f"{passed} passed, {failed} failed; nothing was left out."
-    listed = "; ".join(f"{reason} ({count})" for reason, count in sorted(reasons.items()))
-    return f"{passed} passed, {failed} failed; {sum(reasons.values())} could not run: {listed}."
+    held = {report.nodeid for report in reports if report.passed}
+    again = sorted({report.nodeid for report in reports if report.outcome == "rerun"} & held)
+    parts = [f"{passed} passed, {failed} failed"]
+    if again:
+        limit = f"; more than {SECOND_ATTEMPTS} are a failure" if len(again) > SECOND_ATTEMPTS else ""
+        parts.append(f"{len(again)} at the second attempt only ({', '.join(again)}){limit}")
+    if reasons:
+        listed = "; ".join(f"{reason} ({count})" for reason, count in sorted(reasons.items()))
+        parts.append(f"{sum(reasons.values())} could not run: {listed}.")
+    else:
+        parts.append("nothing was left out.")
+    return "; ".join(parts), len(again) <= SECOND_ATTEMPTS

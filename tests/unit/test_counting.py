@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The lifeboat.postgres contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What could not run is counted, by reason, in the last line; with CI=true it is a failure."""
+"""What could not run is counted, by reason, in the last line; with CI=true it is a failure. So are many second attempts."""
 
 from __future__ import annotations
 
@@ -78,3 +78,46 @@ def test_a_need_that_nobody_knows_is_refused(folder: Path) -> None:
     done = run_pytest(folder)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "unknown need 'progam:age'" in done.stderr
+
+
+AGAIN = """
+import pathlib
+import pytest
+
+@pytest.mark.parametrize("number", range({tests}))
+def test_holds_the_second_time(number):
+    seen = pathlib.Path(f"seen-{{number}}")
+    before = seen.exists()
+    seen.touch()
+    assert before, "not the first time"
+
+def test_never_holds():
+    assert {holds}
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n", "2")], ids=["alone", "with workers"])
+@pytest.mark.parametrize(
+    ("tests", "holds", "status", "line"),
+    [
+        (1, True, 0, "2 passed, 0 failed; 1 at the second attempt only (test_sample.py::test_holds_the_second_time[0]); "),
+        (1, False, 1, "1 passed, 1 failed; 1 at the second attempt only (test_sample.py::test_holds_the_second_time[0]); "),
+        (4, True, 1, "; more than 3 are a failure; "),
+    ],
+)
+def test_who_holds_at_the_second_attempt_only_is_named_and_shown(
+    folder: Path, workers: tuple[str, ...], tests: int, holds: bool, status: int, line: str
+) -> None:
+    (folder / "test_sample.py").write_text(AGAIN.format(tests=tests, holds=holds))
+    done = run_pytest(folder, "-p", "pytest_rerunfailures", *workers)
+    assert done.stdout.splitlines()[-1].endswith(line + "nothing was left out."), done.stdout
+    assert done.returncode == status
+    assert done.stdout.count("AssertionError: not the first time") >= tests
+
+
+def test_the_library_alone_has_no_second_attempt(folder: Path) -> None:
+    (folder / "tests" / "unit").mkdir(parents=True)
+    (folder / "tests" / "unit" / "test_pure.py").write_text(AGAIN.format(tests=1, holds=True))
+    done = run_pytest(folder, "-p", "pytest_rerunfailures", "tests/unit")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "1 passed, 1 failed; nothing was left out."
