@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import compress, layout
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.offsets import enter_offsets
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.offsets import Offsets
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.reserve import reserve
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.unpack import Unpacker
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
@@ -110,7 +110,7 @@ class Fetcher:
                         f" the manifest says {self._manifest.plain_bytes} bytes",
                         self._where,
                     )
-                enter_offsets(partial)
+                written.offsets.enter(file.fileno())
                 if group is not None:
                     os.fchown(file.fileno(), -1, group)
                     os.fchmod(file.fileno(), 0o640)
@@ -236,6 +236,7 @@ class _Written:
     def __init__(self, descriptor: int, expected_bytes: int, head_bytes: int, path: Path) -> None:
         self.size_bytes = 0
         self.head = b""
+        self.offsets = Offsets()
         self._descriptor = descriptor
         self._expected_bytes = expected_bytes
         self._head_bytes = head_bytes
@@ -248,6 +249,7 @@ class _Written:
             self.head += bytes(data[: self._head_bytes - len(self.head)])
         kept = data[: max(0, self._expected_bytes - self.size_bytes)]
         self.size_bytes += len(data)
+        self.offsets.feed(kept)
         with self._faults():
             while kept:
                 kept = kept[os.write(self._descriptor, kept) :]

@@ -3,8 +3,8 @@
 """Where in a streamed archive the rows of each table begin, written into its table of contents after the fact.
 
 pg_dump cannot go back in a pipe, so its table of contents comes first and does not say where anything is; every worker of a
-parallel pg_restore then walks over the rows of all tables to find its own (docs/postgres-notes.md#no-offsets). Once the archive
-is a file, the places can be found and entered: byte for byte what pg_dump itself writes into a file.
+parallel pg_restore then walks over the rows of all tables to find its own (docs/postgres-notes.md#no-offsets). On its way into a
+file the places can be found, and entered when all of it is there: byte for byte what pg_dump itself writes into a file.
 
 Only what is certain is entered. pg_restore looks at the number of a block before it reads from it, so that a wrong place would
 be an error and never other rows.
@@ -15,10 +15,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
 
-__all__ = ["enter_offsets"]
+__all__ = ["Offsets"]
 
 _MAGIC = b"PGDMP"
 _VERSIONS = {(1, 14), (1, 15), (1, 16)}
@@ -27,7 +25,10 @@ _CUSTOM = 1
 _NOT_SET, _SET = 1, 2
 """What the table of contents says of a place (K_OFFSET_POS_NOT_SET, K_OFFSET_POS_SET)."""
 _BLOCK_OF_ROWS = 1
-_TOC_LIMIT_BYTES = 1 << 30
+_INT_BYTES, _OFFSET_BYTES = 4, 8
+_END_OF_BLOCK = bytes(1 + _INT_BYTES)
+_TOC_LIMIT_BYTES = 64 * 1024 * 1024
+"""It is kept in memory until all of it is there."""
 _PIECE_BYTES = 256 * 1024
 """Small enough to be in the processor's own memory still when it is looked through."""
 
@@ -41,38 +42,75 @@ class _Missing:
     field: int
 
 
-def enter_offsets(path: Path) -> int:
-    """Enter the places that the table of contents of a custom-format archive leaves open; returns how many were found.
+class Offsets:
+    """Looks at a custom-format archive on its way into a file (`feed`), and completes its table of contents there (`enter`).
 
-    What this version cannot read is left as it is, and 0 returned: pg_restore finds its way without them, only slower.
-    Raises `OSError`.
+    What this version cannot read is left as it is: pg_restore finds its way without, only slower.
     """
-    with open(path, "r+b") as file:
-        try:
-            toc = _Toc(file)
-            missing = list(toc.missing())
-        except _Unknown:
-            return 0
-        found = list(_places(file, file.tell(), missing, toc.int_bytes))
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self._enough = 1
+        self._search: _Search | None = None
+        self._unknown = False
+
+    def feed(self, data: memoryview) -> None:
+        """The next bytes of the archive; they are needed no longer than the call takes."""
+        if self._search is not None:
+            self._search.feed(data)
+        elif not self._unknown:
+            self._head += data
+            if len(self._head) >= self._enough:
+                self._begin()
+
+    def enter(self, descriptor: int) -> int:
+        """Enter the places that were found into the file, of which every byte was fed; returns how many. Raises `OSError`."""
+        if self._search is None and not self._unknown:
+            self._begin()
+        found = [] if self._search is None else self._search.found
         for entry, place in found:
-            # Not through `file`, whose buffer knows nothing of the reading past it.
-            os.pwrite(file.fileno(), bytes([_SET]) + place.to_bytes(toc.offset_bytes, "little"), entry.field)
-    return len(found)
+            os.pwrite(descriptor, bytes([_SET]) + place.to_bytes(_OFFSET_BYTES, "little"), entry.field)
+        return len(found)
+
+    def _begin(self) -> None:
+        """Read the table of contents if all of it is there; what follows it is looked through."""
+        toc = _Toc(bytes(self._head))
+        try:
+            missing = list(toc.missing())
+        except _Short:
+            # Twice as much before it is read again, so that a long one is not read over and over.
+            self._enough = 2 * len(self._head)
+            self._unknown = self._enough > _TOC_LIMIT_BYTES
+        except _Unknown:
+            self._unknown = True
+        else:
+            self._search = _Search(toc.position, missing)
+            self._search.feed(memoryview(self._head)[toc.position :])
+        if self._unknown or self._search is not None:
+            self._head = bytearray()
 
 
 class _Unknown(Exception):
     """Not an archive that can be read here."""
 
 
+class _Short(Exception):
+    """There is more of it to come."""
+
+
 class _Toc:
     """Reads the head and the table of contents (ReadHead and ReadToc in pg_backup_archiver.c)."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, data: bytes) -> None:
+        self.position = 0
+        self._data = data
+
+    def missing(self) -> Iterator[_Missing]:
+        """The entries with data whose place is not known, in the order of the archive; then `position` is that of the first block."""
         if self._bytes(len(_MAGIC)) != _MAGIC:
             raise _Unknown
-        major, self._minor, _revision, self.int_bytes, self.offset_bytes, kind = self._bytes(6)
-        if (major, self._minor) not in _VERSIONS or kind != _CUSTOM or self.int_bytes != 4 or self.offset_bytes != 8:
+        major, self._minor, _revision, int_bytes, offset_bytes, kind = self._bytes(6)
+        if (major, self._minor) not in _VERSIONS or (kind, int_bytes, offset_bytes) != (_CUSTOM, _INT_BYTES, _OFFSET_BYTES):
             raise _Unknown
         # What was compressed may hold any bytes, and then a place cannot be told.
         compression = self._bytes(1)[0] if self._minor >= 15 else self._int()
@@ -82,15 +120,12 @@ class _Toc:
             self._int()
         for _name_and_versions in range(3):
             self._text()
-
-    def missing(self) -> Iterator[_Missing]:
-        """The entries with data whose place is not known, in the order of the archive; then the file stands at the first block."""
         for _number in range(self._int()):
             dump_id = self._int()
             self._int()  # whether it has data
             for _catalog_id_and_tag in range(3):
                 self._text()
-            kind = self._text().decode("utf-8", "replace")
+            kind_of_entry = self._text().decode("utf-8", "replace")
             self._int()  # section
             for _definition in range(6):  # create, drop, copy, schema, tablespace, access method
                 self._text()
@@ -100,12 +135,12 @@ class _Toc:
                 self._text()
             while self._text(ends=True):
                 pass  # what it depends on
-            field = self._file.tell()
-            if self._bytes(1 + self.offset_bytes)[0] == _NOT_SET:
-                yield _Missing(dump_id, kind, field)
+            field = self.position
+            if self._bytes(1 + _OFFSET_BYTES)[0] == _NOT_SET:
+                yield _Missing(dump_id, kind_of_entry, field)
 
     def _int(self) -> int:
-        data = self._bytes(1 + self.int_bytes)
+        data = self._bytes(1 + _INT_BYTES)
         value = int.from_bytes(data[1:], "little")
         return -value if data[0] else value
 
@@ -116,60 +151,63 @@ class _Toc:
         return data or (b"" if length < 0 or not ends else b"?")
 
     def _bytes(self, count: int) -> bytes:
-        data = self._file.read(count) if count <= _TOC_LIMIT_BYTES else b""
-        if len(data) < count:
-            raise _Unknown
+        end = self.position + count
+        if end > len(self._data):
+            raise _Unknown if count > _TOC_LIMIT_BYTES else _Short
+        data, self.position = self._data[self.position : end], end
         return data
 
 
-def _places(file: BinaryIO, start: int, missing: Sequence[_Missing], int_bytes: int) -> Iterator[tuple[_Missing, int]]:
-    """The block of each table, in the order in which they lie there, up to the first that cannot be told for certain.
+class _Search:
+    """Finds the block of each table, in the order in which they lie there, up to the first that cannot be told for certain.
 
     Rows as text hold no zero byte, and a piece of them is never empty: so the number zero in front of a block, which ends the one
     before, is nowhere else. Large objects hold any bytes; they come last.
     """
-    end_of_block = bytes(1 + int_bytes)
-    search = _Search(file, start)
-    for number, entry in enumerate(missing):
+
+    def __init__(self, start: int, missing: Sequence[_Missing]) -> None:
+        self.found: list[tuple[_Missing, int]] = []
+        self._sought = _blocks(missing)
+        self._next = next(self._sought, None)
+        # As if a block had ended before the first one: it is sought as the others are.
+        self._buffer = bytearray(len(_END_OF_BLOCK) + _PIECE_BYTES + 64)
+        self._filled = len(_END_OF_BLOCK)
+        self._position = start - self._filled  # of the buffer's first byte
+        self._start = start
+
+    def feed(self, data: memoryview) -> None:
+        for begin in range(0, len(data), _PIECE_BYTES):
+            if self._next is None:
+                return
+            piece = data[begin : begin + _PIECE_BYTES]
+            self._buffer[self._filled : self._filled + len(piece)] = piece
+            self._filled += len(piece)
+            self._look()
+
+    def _look(self) -> None:
+        """Find what is in the buffer, and keep of it what the next one may begin with."""
+        begin = 0
+        while self._next is not None:
+            entry, sought = self._next
+            at = self._buffer.find(sought, begin, self._filled)
+            if at < 0:
+                begin = max(begin, self._filled - len(sought) + 1)
+                break
+            place = self._position + at + len(_END_OF_BLOCK)
+            if not self.found and place != self._start:
+                self._next = None
+                return
+            self.found.append((entry, place))
+            begin = at + len(sought)
+            self._next = next(self._sought, None)
+        rest = self._filled - begin
+        self._buffer[:rest] = self._buffer[begin : self._filled]
+        self._position, self._filled = self._position + begin, rest
+
+
+def _blocks(missing: Sequence[_Missing]) -> Iterator[tuple[_Missing, bytes]]:
+    """How the block of each table begins, and how the one before it ends."""
+    for entry in missing:
         if entry.kind != "TABLE DATA":
             return
-        head = bytes([_BLOCK_OF_ROWS, 0]) + entry.dump_id.to_bytes(int_bytes, "little")
-        place = search.at_start(head) if number == 0 else search.next(end_of_block + head)
-        if place < 0:
-            return
-        yield entry, place if number == 0 else place + len(end_of_block)
-
-
-class _Search:
-    """Finds byte strings in a file, one after the other, in one pass and with one copy."""
-
-    def __init__(self, file: BinaryIO, start: int) -> None:
-        self._file = file
-        self._buffer = bytearray(_PIECE_BYTES)
-        self._filled = 0
-        self._from = 0
-        self._position = start  # of the buffer's first byte
-        os.lseek(file.fileno(), start, os.SEEK_SET)  # past the buffer of `file`, which is not read from any more
-
-    def at_start(self, sought: bytes) -> int:
-        self._more(0)
-        return self._position if self._buffer.startswith(sought) and len(sought) <= self._filled else -1
-
-    def next(self, sought: bytes) -> int:
-        """Where it is from here on, -1 when it is not there any more."""
-        while True:
-            found = self._buffer.find(sought, self._from, self._filled)
-            if found >= 0:
-                self._from = found + len(sought)
-                return self._position + found
-            if not self._more(max(self._from, self._filled - len(sought) + 1)):
-                return -1
-
-    def _more(self, start: int) -> bool:
-        """Read on; what lies before `start` is needed no more. False at the end."""
-        rest = self._filled - start
-        self._buffer[:rest] = self._buffer[start : self._filled]
-        with memoryview(self._buffer) as view:
-            count = os.readv(self._file.fileno(), [view[rest:]])
-        self._position, self._from, self._filled = self._position + start, 0, rest + count
-        return count > 0
+        yield entry, _END_OF_BLOCK + bytes([_BLOCK_OF_ROWS, 0]) + entry.dump_id.to_bytes(_INT_BYTES, "little")

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.offsets import enter_offsets
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.offsets import Offsets
 from support.clusters import Server
 
 # Rows that look like what is looked for, as far as rows can; tables without any, so many that the table of contents is a long one;
@@ -52,6 +53,19 @@ def piped(dumped: tuple[bytes, bytes], tmp_path: Path) -> Path:
     return path
 
 
+def enter_offsets(path: Path, piece_bytes: int = 1 << 20) -> int:
+    """What a drill does with an archive that comes piece by piece, and then lies there."""
+    offsets = Offsets()
+    data = path.read_bytes()
+    for begin in range(0, len(data), piece_bytes):
+        offsets.feed(memoryview(data)[begin : begin + piece_bytes])
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        return offsets.enter(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def answer(server: Server, dbname: str, query: str) -> Any:
     with server.connect(dbname) as connection:
         return connection.execute(query).fetchall()
@@ -73,9 +87,10 @@ def without_moment(data: bytes) -> bytes:
     return data[:start] + data[start + 35 :]
 
 
-def test_the_archive_becomes_the_one_that_pg_dump_writes_into_a_file(dumped: tuple[bytes, bytes], piped: Path) -> None:
+@pytest.mark.parametrize("piece_bytes", [1 << 21, 100_003, 4096, 7])
+def test_the_archive_becomes_the_one_that_pg_dump_writes_into_a_file(dumped: tuple[bytes, bytes], piped: Path, piece_bytes: int) -> None:
     whole, before = dumped
-    assert enter_offsets(piped) == TABLES
+    assert enter_offsets(piped, piece_bytes) == TABLES
     assert piped.read_bytes() != before
     assert without_moment(piped.read_bytes()) == without_moment(whole)
 
