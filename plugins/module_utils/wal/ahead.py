@@ -166,8 +166,10 @@ class _Bringer:
         for name, future in list(self._running.items()):
             if future.done():
                 del self._running[name]
-                if future.exception() is not None or not future.result():
-                    # The end of the archive, or trouble: the recovery finds out by itself which, and is told.
+                behind = name[:8] == self._want[:8] and name <= self._want
+                if not behind and (future.exception() is not None or not future.result()):
+                    # The end of the archive, or trouble: the recovery finds out by itself which, and is told. What the recovery
+                    # has behind it by now says nothing of what follows.
                     self._next = []
         while self._next and len(there) + len(self._running) < self._count and len(self._running) < self._fetcher.job.jobs:
             name = self._next.pop(0)

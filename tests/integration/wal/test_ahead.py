@@ -4,19 +4,25 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal import ahead
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import WalName
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.postmaster import Postmaster, Watch
 from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.push import Pusher
 from support.leaks import eventually
 from support.logical import Identity
+from support.ports import end_with_parent
 from support.wal import Place, RealWal, job_options, run_wal, write_job
 
 
@@ -28,7 +34,7 @@ class Recovery:
         (self.data / "pg_wal").mkdir(parents=True)
         self.signal = self.data / "recovery.signal"
         self.signal.touch()
-        self.process = subprocess.Popen(["sleep", "120"])
+        self.process = subprocess.Popen(["sleep", "86400"], preexec_fn=end_with_parent(signal.SIGKILL))
         (self.data / "postmaster.pid").write_text(f"{self.process.pid}\n{self.data}\n1700000000\n")
         self.ahead = self.data / "pg_wal" / f"{ahead.PREFIX}{self.process.pid}-1700000000"
         given = job_options({"here": place.spec}, keys, work / "run", identity_file=str(keys.file), **job)
@@ -45,7 +51,9 @@ class Recovery:
         return run_wal(self.job_file, "fetch", name, "pg_wal/RECOVERYXLOG", cwd=self.data).returncode
 
     def brought(self) -> list[str]:
-        return sorted(name for name in os.listdir(self.ahead) if len(name) == 24) if self.ahead.exists() else []
+        with contextlib.suppress(FileNotFoundError):
+            return sorted(name for name in os.listdir(self.ahead) if len(name) == 24)
+        return []
 
     def brings(self, names: list[str]) -> bool:
         return self.brought() == names
@@ -66,8 +74,9 @@ class Recovery:
 
 
 @pytest.fixture
-def recovery(wal18: RealWal, place: Place, keys: Identity, tmp_path: Path) -> Iterator[Recovery]:
-    found = Recovery(wal18, place, keys, tmp_path, prefetch=2)
+def recovery(request: pytest.FixtureRequest, wal18: RealWal, place: Place, keys: Identity, tmp_path: Path) -> Iterator[Recovery]:
+    """One that brings two; its parameter are more options of the job."""
+    found = Recovery(wal18, place, keys, tmp_path, prefetch=2, **getattr(request, "param", {}))
     yield found
     found.end()
     eventually(lambda: not found.ahead.exists(), "nothing is left when the server is gone")
@@ -95,10 +104,12 @@ def test_only_one_brings(wal18: RealWal, recovery: Recovery) -> None:
     eventually(lambda: len(recovery.brought()) == 2, "two are there")
     for name in (wal18.segments[3], wal18.segments[0]):
         assert recovery.fetch(name) == 0
-        assert len(recovery.bringing()) == 1
+        eventually(lambda: len(recovery.bringing()) == 1, "one brings, and who came second has seen it and ended")
 
 
+@pytest.mark.parametrize("recovery", [{"jobs": 1}], indirect=True, ids=["one at a time"])
 def test_a_damaged_one_is_not_brought_and_is_trouble_when_it_is_asked_for(wal18: RealWal, place: Place, recovery: Recovery) -> None:
+    # One at a time: else the one behind it could be on its way before this one has turned out to be damaged.
     (path,) = place.files()[wal18.segments[2]]
     os.truncate(path, 1000)
     assert recovery.fetch(wal18.segments[0]) == 0
@@ -108,6 +119,38 @@ def test_a_damaged_one_is_not_brought_and_is_trouble_when_it_is_asked_for(wal18:
     assert recovery.brought() == []
     assert recovery.fetch(wal18.segments[3]) == 0
     eventually(lambda: recovery.brought() == [wal18.segments[4]], "it goes on behind it")
+
+
+def test_trouble_with_one_that_the_recovery_has_behind_it_ends_nothing(
+    wal18: RealWal, recovery: Recovery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the store answers for one so late that the recovery has fetched it, and the next one, by itself."""
+    monkeypatch.chdir(recovery.data)
+    recovery.ahead.mkdir()
+    postmaster = Postmaster.of(Path())
+    assert postmaster is not None
+    answer, asked = threading.Event(), list[str]()
+
+    def fetch(name: WalName, _target: Path) -> bool:
+        asked.append(name.text)
+        answer.wait(300)
+        return False
+
+    with contextlib.closing(Watch(postmaster)) as watch:
+        bringer = ahead._Bringer(recovery.ahead, str(recovery.job_file), watch)
+        monkeypatch.setattr(bringer._fetcher, "fetch", fetch)
+        for name in (wal18.segments[0], wal18.segments[3]):
+            (recovery.ahead / ahead._WANT).write_text(name)
+            assert bringer._look()
+            bringer._fill(set())
+        answer.set()
+        bringer._threads.shutdown(wait=True)
+        assert sorted(asked) == list(wal18.segments[1:3])
+        bringer._threads = concurrent.futures.ThreadPoolExecutor(1)
+        bringer._fill(set())
+        bringer._threads.shutdown(wait=True)
+    assert bringer._next, "what follows the last one is still brought"
+    shutil.rmtree(recovery.ahead)
 
 
 def test_killed_it_is_replaced_and_nothing_half_brought_is_delivered(wal18: RealWal, recovery: Recovery) -> None:
@@ -121,7 +164,7 @@ def test_killed_it_is_replaced_and_nothing_half_brought_is_delivered(wal18: Real
     for name in wal18.segments[1:4]:
         assert recovery.fetch(name) == 0
         assert recovery.target.read_bytes() == wal18.read(name)
-    assert len(recovery.bringing()) == 1
+    eventually(lambda: len(recovery.bringing()) == 1, "one brings, and who came second has seen it and ended")
 
 
 def test_it_ends_with_the_recovery(wal18: RealWal, recovery: Recovery) -> None:
