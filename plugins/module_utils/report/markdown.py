@@ -18,7 +18,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.recovery import facts as recovery_facts
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import duration, shortened
 
-__all__ = ["code", "render"]
+__all__ = ["code", "render", "table"]
 
 LONGEST = 400
 NOTHING = "–"
@@ -31,7 +31,7 @@ def render(report: DrillReport) -> str:
         "",
         code(report.reason),
         "",
-        *_table(("", ""), _facts(report)),
+        *table(("", ""), _facts(report)),
         "",
         *_recovery(report),
         "### Checks",
@@ -40,7 +40,7 @@ def render(report: DrillReport) -> str:
         "",
         "### Phases",
         "",
-        *_table(("phase", "time"), ((code(phase.name), duration(phase.seconds)) for phase in report.phases)),
+        *table(("phase", "time"), ((code(phase.name), duration(phase.seconds)) for phase in report.phases)),
     ]
     for title, entries in (
         ("Warnings", [code(warning) for warning in report.warnings]),
@@ -85,7 +85,7 @@ def _facts(report: DrillReport) -> list[tuple[str, str]]:
 
 def _recovery(report: DrillReport) -> list[str]:
     rows = [(name, code(value) if foreign else value) for name, value, foreign in recovery_facts(report)]
-    return ["### Recovery", "", *_table(("", ""), rows), ""] if rows else []
+    return ["### Recovery", "", *table(("", ""), rows), ""] if rows else []
 
 
 def _checks(report: DrillReport) -> Iterable[str]:
@@ -98,10 +98,11 @@ def _checks(report: DrillReport) -> Iterable[str]:
         )
         for check in report.checks
     )
-    return _table(("verdict", "check", "expected", "found", "detail"), rows)
+    return table(("verdict", "check", "expected", "found", "detail"), rows)
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """The lines of a table; cells are Markdown already."""
     return [_row(head), _row(("---",) * len(head)), *map(_row, rows)]
 
 

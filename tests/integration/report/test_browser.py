@@ -7,21 +7,18 @@ from __future__ import annotations
 import dataclasses
 import html as escaping
 import re
-import subprocess
-from collections.abc import Callable
-from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import CheckResult
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report import html
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import DrillReport, Isolation, Objective, Phase, Teardown
-from support.parts import find_program
+from support.browser import PWNED, Chromium, Elements, chromium
 from support.reports import a_history, a_report
+
+__all__ = ["chromium"]
 
 pytestmark = pytest.mark.needs("program:chromium")
 
-PWNED = "document.documentElement.setAttribute('data-pwned','yes')"
 HOSTILE = [
     f"<script>{PWNED}</script>",
     f'"><img src=x onerror="{PWNED}">',
@@ -48,46 +45,6 @@ def hostile_page() -> str:
     report = everywhere(" ".join(HOSTILE))
     history = [dataclasses.replace(report, started_at=past.started_at, verdict=past.verdict) for past in a_history()]
     return html.render(report.to_document(), history)
-
-
-Chromium = Callable[..., str]
-
-
-@pytest.fixture
-def chromium(tmp_path: Path) -> Chromium:
-    """What the browser made of a page, as HTML; with `width` the page in a frame so wide, and what its frame measured."""
-
-    def load(page: str, *options: str, width: int = 0) -> str:
-        if width:
-            # A page cannot ask for its own measures: it forbids itself scripts. Its frame can.
-            measure = "const d=f.contentDocument.documentElement;document.title=[d.scrollWidth,f.clientWidth,d.scrollHeight>500].join(' ')"
-            frame = f'<iframe id=f style="border:0;width:{width}px;height:900px" srcdoc="{escaping.escape(page)}"></iframe>'
-            page = f"<!doctype html><title>none</title>{frame}<script>f.onload=()=>{{{measure}}}</script>"
-        path = tmp_path / "page.html"
-        path.write_text(page, encoding="utf-8")
-        argv = [
-            find_program("chromium") or "",
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            f"--user-data-dir={tmp_path / 'profile'}",
-        ]
-        argv += ["--virtual-time-budget=2000", "--host-resolver-rules=MAP * ~NOTFOUND", *options, "--dump-dom", path.as_uri()]
-        return subprocess.run(argv, capture_output=True, text=True, timeout=600, check=True).stdout
-
-    return load
-
-
-class Elements(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: dict[str, int] = {}
-        self.attributes: set[str] = set()
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found[tag] = self.found.get(tag, 0) + 1
-        self.attributes |= {name for name, _value in attrs}
 
 
 def test_hostile_names_make_no_element_and_run_nothing(chromium: Chromium) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -17,28 +16,10 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.trend import Point, chart
 from hypothesis import given
 from hypothesis import strategies as st
+from support.pages import HOSTILE, Page, outside_of_code
 from support.reports import a_history, a_report
 
 SECONDS = st.none() | st.floats(0, 1e9)
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "\"><img src=http://evil onerror='x'>",
-    "a | b |",
-    "a \\| b",
-    "a \\\\| b",
-    "`x` ``y``",
-    "`",
-    "[click](http://evil) ![i](http://evil) http://evil @team #1",
-    "two\nlines\r\n\n# heading",
-    "</td></tr></table></style></title>",
-    "{title} %s {0}",
-    "\u202etxt.exe\u2066 \x00\x1b[31m",
-    "",
-    " ",
-    "x" * 3000,
-]
-
-
 def everywhere(text: str) -> DrillReport:
     """A report that has this text in every place that takes one."""
     return a_report(
@@ -59,35 +40,6 @@ def everywhere(text: str) -> DrillReport:
         waived=(text,),
         warnings=(text,),
     )
-
-
-class Page(HTMLParser):
-    """Elements and texts of a page; an element that is closed out of turn is an error."""
-
-    VOID = ("meta", "br")
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
 
 
 def demo(text: str) -> dict[str, Any]:
@@ -221,11 +173,6 @@ def test_a_drill_that_found_no_backup_has_a_page_too() -> None:
 def test_a_page_is_not_made_of_something_else() -> None:
     with pytest.raises(ManifestError):
         html.render({"drill": {"schema": 1}})
-
-
-def outside_of_code(text: str) -> str:
-    """What a Markdown renderer would read as Markdown: everything but the code spans."""
-    return re.sub(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", "CODE", text)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
