@@ -96,6 +96,7 @@ def _add_jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         ("run", "run a job: a file, SYSTEM/JOB, or JOB where one system has it", "one"),
         ("drill", "run the drill of this host, or the one that is named", "optional"),
         ("prune", "run the pruning of this host, or the one that is named", "optional"),
+        ("reap", "remove what killed drills left: the job of this host, or the one that is named", "optional"),
         ("status", "how the jobs stand: last success, last result, next due", "none"),
         ("doctor", "whether this host is fit to run its jobs: looked at, and tried", "none"),
     ):
@@ -113,6 +114,11 @@ def _add_jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument("--json", action="store_true", help="print the whole answer as JSON")
     _take_config_after(command)
     command.set_defaults(run="prune:prune")
+    command = commands.choices["reap"]
+    command.add_argument("--work-dir", metavar="DIR", help="without a job, in this directory of drills")
+    command.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    command.add_argument("--json", action="store_true", help="print the whole answer as JSON")
+    command.set_defaults(run="reap:reap")
 
 
 def _add_keys(parser: argparse.ArgumentParser) -> None:

@@ -66,6 +66,7 @@ def image_tar() -> Path:
     modules = subprocess.run(["perl", "-e", loaded], capture_output=True, text=True, check=True).stdout.splitlines()
     share = Path("/usr/share/postgresql") / str(MAJOR)
     names = [str(path) for path in [*sorted(wanted), tree, *([share] if share.exists() else [])]] + modules + ["/usr/share/zoneinfo/UTC"]
+    names += [str(path) for path in [Path("/usr/lib/locale/C.utf8")] if path.exists()]
     pack = subprocess.Popen(
         ["tar", "-c", "-h", "--exclude=*/bitcode", "--exclude=*/man", "-f", "-", *names], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )

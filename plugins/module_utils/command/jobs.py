@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The lifeboat.postgres contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`lifeboat run`, `drill`, `prune`, `status` and `doctor`: the jobs of this host, run and looked at."""
+"""`lifeboat run`, `drill`, `prune`, `reap`, `status` and `doctor`: the jobs of this host, run and looked at."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.job import 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import duration, shortened
 
-__all__ = ["doctor", "drill", "of_kind", "prune", "run", "status"]
+__all__ = ["doctor", "drill", "of_kind", "prune", "reap", "run", "status"]
 
 _COLUMNS = 79
 
@@ -31,6 +31,10 @@ def drill(given: argparse.Namespace, terminal: Terminal) -> int:
 
 def prune(given: argparse.Namespace, terminal: Terminal) -> int:
     return _run(of_kind("prune", given))
+
+
+def reap(given: argparse.Namespace, terminal: Terminal) -> int:
+    return _run(of_kind("reap", given))
 
 
 def status(given: argparse.Namespace, terminal: Terminal) -> int:

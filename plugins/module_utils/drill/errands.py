@@ -29,11 +29,11 @@ class Errands(Inside):
         }
 
     def start(self, argv: Sequence[str], readable: Iterable[Path], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        target = self._target
+        command, own = self._target.beside(argv, readable)
         # pylint: disable-next=ansible-bad-function  # run_command is a module's; this is the library's
         return subprocess.Popen(
-            target.confinement.command(argv, [target.workspace.socket], readable),
-            env={**target.environment, **self._environment, **environment},
+            command,
+            env={**own, **self._environment, **environment},
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

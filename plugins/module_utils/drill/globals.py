@@ -121,7 +121,7 @@ def restore_globals(plan: DrillPlan, found: FoundGlobals, target: Target) -> Che
     try:
         if "signature" not in plan.waive:
             guard.check_signature(manifest, plan.verify_keys)
-        psql = Psql(target.running.major, plan.bin_dir)
+        psql = Psql(target.running.major, plan.bin_dir, target.programs.image)
         fetcher = Fetcher(found.repository, manifest, opener(manifest.encryption, plan.identity_file, passphrase_file=plan.passphrase_file))
         fetcher.check_instructions()
         evidence = GlobalsEvidence.from_bytes(fetcher.evidence(), where)

@@ -161,13 +161,13 @@ def check_space(plan: DrillPlan, *manifests: Manifest) -> None:
         )
 
 
-def check_extensions(wanted: Iterable[str], available: Iterable[str], major: int) -> None:
-    """Every extension of production is installed on the drill host; the missing ones are named with their packages."""
+def check_extensions(wanted: Iterable[str], available: Iterable[str], major: int, where: str = "on this host") -> None:
+    """Every extension of production is installed where the drill's PostgreSQL is; the missing ones are named with their packages."""
     missing = sorted(set(wanted) - set(available))
     if missing:
         packages = sorted({_package(name, major) for name in missing})
         raise DrillRefused(
-            f"extensions of production are missing on this host: {', '.join(missing)}",
+            f"extensions of production are missing {where}: {', '.join(missing)}",
             f"PostgreSQL {major}",
             f"Install {', '.join(packages)} (names of Debian and Ubuntu).",
         )

@@ -16,15 +16,16 @@ import shutil
 import signal
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.account import Account
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.visible import listening_sockets, program_paths
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import MissingTool
 
-__all__ = ["SYSTEM_PATH", "Bare", "Confinement", "Namespaces", "clean_environment", "confinement_for"]
+__all__ = ["SYSTEM_PATH", "SYSTEM_PROGRAMS", "Bare", "Confinement", "Namespaces", "clean_environment", "confinement_for"]
 
+SYSTEM_PROGRAMS = Path("/usr/bin")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TOOLS = ("unshare", "setpriv", "sh", "mount", "umount", "pivot_root", "mkdir", "ln", "rmdir")
 
@@ -91,6 +92,20 @@ class Confinement(ABC):
         `writable` and `readable` are the directories (or files) of the drill that it needs, beside the programs.
         """
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What the programs that do the confining need of our environment; it does not come to what they confine."""
+        return {}
+
+    @property
+    def send(self) -> Callable[[int], bool] | None:
+        """How to send the server a signal, where it is no descendant of the process that was started; None where it is."""
+        return None
+
+    @abstractmethod
+    def doubted(self, why: str) -> Confinement:
+        """How to go on when it was found to be less than it claims: what follows is not called isolated."""
+
 
 class Namespaces(Confinement):
     """Network, mount, process and IPC namespaces, a root directory of the needed parts only, no capability."""
@@ -128,6 +143,9 @@ class Namespaces(Confinement):
             *argv,
         ]
 
+    def doubted(self, why: str) -> Confinement:
+        return Bare(self._account, why)
+
 
 class Bare(Confinement):
     """No isolation, because it was waived: only the account is changed."""
@@ -155,6 +173,9 @@ class Bare(Confinement):
 
     def command(self, argv: Sequence[str], writable: Iterable[Path] = (), readable: Iterable[Path] = ()) -> list[str]:
         return [*self._prefix, *argv]
+
+    def doubted(self, why: str) -> Confinement:
+        return self
 
 
 def confinement_for(account: Account, mount_point: Path, bin_dir: Path) -> Confinement:

@@ -23,6 +23,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.unpack_bas
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import IntegrityError, ManifestError, PipelineError, RestoreError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Artifact, Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.base_programs import PgCombineBackup, PgVerifyBackup
+from ansible_collections.lifeboat.postgres.plugins.module_utils.postgres.programs import Elsewhere
 from ansible_collections.lifeboat.postgres.plugins.module_utils.stages import clean_line
 
 __all__ = ["BasePrograms", "RestoredBase", "Room", "restore_base"]
@@ -36,9 +37,9 @@ _MANIFEST_LIMIT_BYTES = 4 * 1024**3
 class BasePrograms:
     """The programs of one major version that a restore needs; raises `MissingTool` for the first that is missing."""
 
-    def __init__(self, major: int, bin_dir: Path | None, chain: bool = False) -> None:
-        self.verify = PgVerifyBackup(major, bin_dir)
-        self.combine = PgCombineBackup(major, bin_dir) if chain else None
+    def __init__(self, major: int, bin_dir: Path | None, chain: bool = False, inside: Elsewhere | None = None) -> None:
+        self.verify = PgVerifyBackup(major, bin_dir, inside)
+        self.combine = PgCombineBackup(major, bin_dir, inside) if chain else None
 
 
 @dataclass(frozen=True)

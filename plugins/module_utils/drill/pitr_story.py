@@ -22,6 +22,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.errands im
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.feeder import Feeder
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.fetch import Fetcher
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.frame import Frame
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.image import Image
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.lost import how_much_was_lost, last_beat
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.markers import markers
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pages import PgAmcheck, PgChecksums, amcheck, data_checksums
@@ -92,7 +93,7 @@ class PitrStory(Frame):
             self._reap_earlier()
             prepared = look_before(plan, found, try_writing=True)
             guard.check_space(plan, *links)
-            programs = _Programs(manifest.server_version_num // 10000, plan)
+            programs = _Programs(prepared.programs.postgres.major, plan, prepared.programs.image)
             self.warnings += prepared.notes
             if found.signed_by:
                 self._take([CheckResult("signature", PASSED, "signed by one of verify_keys", f"signed by {found.signed_by}")])
@@ -167,7 +168,8 @@ class PitrStory(Frame):
             key = opener(link.encryption, plan.identity_file, passphrase_file=plan.passphrase_file)
             fetchers.append(Fetcher(repository, link, key))
         room = Room(workspace.path, workspace.data, target.account, confinement.command, target.environment)
-        return restore_base(fetchers, room, BasePrograms(target.programs.postgres.major, plan.bin_dir, len(links) > 1), self.watch.phase)
+        wanted = BasePrograms(target.programs.postgres.major, plan.bin_dir, len(links) > 1, target.programs.image)
+        return restore_base(fetchers, room, wanted, self.watch.phase)
 
     def _recover(self, target: Target, programs: _Programs, archive: DrillArchive, chain: Chain, base: RestoredBase) -> Recovered:
         wal = wal_of(base.manifest)
@@ -196,7 +198,7 @@ class PitrStory(Frame):
             beat = last_beat(conn)
         if beat is not None:
             self._tell(heartbeat=beat)
-        guard.check_extensions(installed, available, target.running.major)
+        guard.check_extensions(installed, available, target.running.major, target.programs.where)
         if plan.checks_left_out:
             groups = ", ".join(plan.check_groups)
             self.warnings.append(f"asked were the checks of {groups}; {many(plan.checks_left_out, 'other check')} were left out")
@@ -221,10 +223,10 @@ class PitrStory(Frame):
 class _Programs:
     """What a recovery needs beside the server; raises `MissingTool` for the first that is missing."""
 
-    def __init__(self, major: int, plan: DrillPlan) -> None:
-        self.controldata = PgControlData(major, plan.bin_dir)
-        self.amcheck = PgAmcheck(major, plan.bin_dir) if plan.pitr.amcheck else None
-        self.checksums = PgChecksums(major, plan.bin_dir) if plan.pitr.data_checksums else None
+    def __init__(self, major: int, plan: DrillPlan, image: Image | None) -> None:
+        self.controldata = PgControlData(major, plan.bin_dir, image)
+        self.amcheck = PgAmcheck(major, plan.bin_dir, image) if plan.pitr.amcheck else None
+        self.checksums = PgChecksums(major, plan.bin_dir, image) if plan.pitr.data_checksums else None
 
 
 def _success(recovered: Recovered) -> CheckResult:

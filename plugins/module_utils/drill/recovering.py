@@ -51,7 +51,7 @@ def check_libraries(target: Target, plan: DrillPlan) -> None:
     missing = [name for name in plan.pitr.preload_libraries if name not in target.libraries()]
     if missing:
         raise ConfigurationError(
-            f"library {missing[0]!r} of preload_libraries is not installed on this host",
+            f"library {missing[0]!r} of preload_libraries is not installed {target.programs.where}",
             str(target.programs.directory),
             "Install the package of that extension for the server's major version.",
         )
@@ -102,6 +102,7 @@ class Recovering:
             target.environment,
             target.confinement.stop_signal,
             plan.pitr.superuser,
+            target.confinement.send,
         )
         self.cluster.files = {name: str(self._readable[1] / file) for name, file in _FILES.items()}
 

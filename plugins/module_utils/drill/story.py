@@ -111,7 +111,7 @@ class Story(Frame):
         if not target.isolation.isolated:
             self.warnings.append(f"isolation was waived: {target.isolation.detail}")
         self.settings = cluster.settings
-        guard.check_extensions(extensions, logical.available_extensions(cluster), cluster.major)
+        guard.check_extensions(extensions, logical.available_extensions(cluster), cluster.major, target.programs.where)
 
     def _find_globals(self) -> None:
         """The backup of the server's roles, where there is one and it is wanted."""

@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.account import Account, account_for
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.contained import Contained
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.image import Image
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.isolation import (
-    Bare,
+    SYSTEM_PROGRAMS,
     Confinement,
     clean_environment,
     confinement_for,
@@ -51,17 +53,26 @@ class VacuumDb(Program):
 
 
 class Programs:
-    """PostgreSQL's programs of one major version that a drill needs; raises `MissingTool` for the first that is missing."""
+    """PostgreSQL's programs of one major version that a drill needs; raises `MissingTool` for the first that is missing.
 
-    def __init__(self, major: int, bin_dir: Path | None) -> None:
-        self.postgres = PostgresServer(major, bin_dir)
-        self.initdb = Initdb(major, bin_dir)
-        self.pg_restore = PgRestore(major, bin_dir)
-        self.vacuumdb = VacuumDb(major, bin_dir)
+    They are those of `image`, or of this host where there is none.
+    """
+
+    def __init__(self, major: int, bin_dir: Path | None, image: Image | None = None) -> None:
+        self.image = image
+        self.postgres = PostgresServer(major, bin_dir, image)
+        self.initdb = Initdb(major, bin_dir, image)
+        self.pg_restore = PgRestore(major, bin_dir, image)
+        self.vacuumdb = VacuumDb(major, bin_dir, image)
 
     @property
     def directory(self) -> Path:
         return self.postgres.path.parent
+
+    @property
+    def where(self) -> str:
+        """Where they are, in words."""
+        return "on this host" if self.image is None else f"in image {self.image.reference}"
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -78,10 +89,15 @@ class Target:
         self.cluster: Cluster | None = None
         self._database_bytes = manifest.database_bytes
         self._plan = plan
-        self.confinement: Confinement = confinement_for(account, workspace.mount_point, programs.directory)
+        if programs.image is not None:
+            workspace.note({"throwaway": programs.image.engine.record()})
+        self.confinement = _confinement(account, programs, workspace.path, workspace.mount_point)
         require_isolation(plan, self.confinement)
-        self.environment = {**clean_environment(), DRILL_VARIABLE: workspace.drill_id}
-        self._check_programs_run()
+        own = {**clean_environment(), DRILL_VARIABLE: workspace.drill_id}
+        self.environment = {**own, **self.confinement.environment}
+        self._own_environment = own
+        if programs.image is None:  # what an image holds was asked when it was opened
+            self._check_programs_run()
 
     @property
     def running(self) -> Cluster:
@@ -115,6 +131,7 @@ class Target:
             self.environment,
             self.confinement.stop_signal,
             superuser,
+            self.confinement.send,
         )
         self.cluster.create()
         self.cluster.start()
@@ -123,7 +140,7 @@ class Target:
                 reached = ways_out(conn, self.workspace.path / "p")
             if reached:
                 why = f"The isolated server still reaches {', '.join(reached)}."
-                self.confinement = Bare(self.account, why)
+                self.confinement = self.confinement.doubted(why)
                 require_isolation(self._plan, self.confinement)
         return self.cluster
 
@@ -141,6 +158,17 @@ class Target:
             errors="replace",
             start_new_session=True,
         )
+
+    def beside(self, argv: Sequence[str], readable: Iterable[Path]) -> tuple[list[str], dict[str, str]]:
+        """How to start a program of this host beside the server, with its socket: the command, and its environment.
+
+        Where the server is in a container, the program is in namespaces of this host; raises `DrillRefused` where it makes none.
+        """
+        confinement = self.confinement
+        if self.programs.image is not None:
+            confinement = confinement_for(self.account, self.workspace.mount_point, SYSTEM_PROGRAMS)
+            require_isolation(self._plan, confinement)
+        return confinement.command(argv, [self.workspace.socket], readable), dict(self._own_environment)
 
     def _check_programs_run(self) -> None:
         """The server's programs run as the drill's user; raises `ConfigurationError` with one sentence."""
@@ -166,6 +194,8 @@ class Target:
 
     def libraries(self) -> set[str]:
         """Names of the loadable libraries beside the server."""
+        if self.programs.image is not None:
+            return self.programs.image.libraries(self.programs.directory)
         root = self.programs.directory.parent
         return {path.stem for pattern in ("lib/*.so", "lib/postgresql/*.so", "lib64/*.so") for path in root.glob(pattern)}
 
@@ -185,9 +215,16 @@ def rehearse_isolation(plan: DrillPlan, programs: Programs) -> Iterator[Confinem
     """The isolation that a drill would get, tried in an empty directory that is removed again."""
     directory = Path(tempfile.mkdtemp(prefix="lifeboat-"))
     try:
-        yield confinement_for(account_for(plan.run_as), directory, programs.directory)
+        yield _confinement(account_for(plan.run_as), programs, directory, directory)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _confinement(account: Account, programs: Programs, directory: Path, mount_point: Path) -> Confinement:
+    """Containers where the programs are an image's, else what this machine can give."""
+    if programs.image is not None:
+        return Contained(programs.image, account, directory)
+    return confinement_for(account, mount_point, programs.directory)
 
 
 def _memory_bytes() -> int:

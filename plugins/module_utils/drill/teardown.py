@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The lifeboat.postgres contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nothing of a drill stays: no process, no directory, no mount; and that is looked for, not believed (law 3)."""
+"""Nothing of a drill stays: no container, no process, no directory, no mount; and that is looked for, not believed (law 3)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.engine import Engine
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.processes import end_processes, mounts_below, processes_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.workspace import (
     MARKER,
@@ -48,18 +49,25 @@ def tear_down(workspace: Workspace, cluster: Cluster | None) -> Teardown:
 
 
 def clear(directory: Path) -> Teardown:
-    """End every process of the drill with this directory, remove the directory, and look again."""
+    """End every container and process of the drill with this directory, remove the directory, and look again."""
     started = time.monotonic()
+    engine = _engine_of(directory)
+    # Before the processes: an engine whose own ones were killed takes longer to notice that a container has ended.
+    stays = engine.clear(directory.name) if engine is not None else []
     end_processes(directory)
+    if engine is not None and not stays:
+        stays = engine.clear(directory.name)  # one that was just being started
     fault = _remove(directory)
-    left = [f"process {pid} ({name})" for pid, name in sorted(processes_of(directory).items())]
+    left = [f"{engine.name} {thing}" for thing in stays] if engine is not None else []
+    left += [f"process {pid} ({name})" for pid, name in sorted(processes_of(directory).items())]
     left += [f"mount {point}" for point in mounts_below(directory)]
     if os.path.lexists(directory):
         left.append(f"directory {directory}")
     seconds = round(time.monotonic() - started, 3)
     if left:
         return Teardown(False, seconds, tuple(left), f"{fault} Remove what is left by hand.".strip())
-    return Teardown(True, seconds, (), "No process, no mount and no directory is left.")
+    things = "No container, no process" if engine is not None else "No process"
+    return Teardown(True, seconds, (), f"{things}, no mount and no directory is left.")
 
 
 def reap(work_dir: Path, check_only: bool = False) -> list[Reaped]:
@@ -104,10 +112,23 @@ def _reap_one(directory: Path, check_only: bool) -> Reaped:
 
 def _marker(descriptor: int) -> dict[str, Any]:
     try:
-        document = json.loads(os.pread(descriptor, 4096, 0))
+        document = json.loads(os.pread(descriptor, 65536, 0))
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _engine_of(directory: Path) -> Engine | None:
+    """What runs the drill's containers, as its marker says; None for a drill without."""
+    try:
+        descriptor = os.open(directory / MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        record = _marker(descriptor).get("throwaway")
+    finally:
+        os.close(descriptor)
+    return Engine.from_record(record) if isinstance(record, dict) else None
 
 
 def _whose(marker: dict[str, Any]) -> str:

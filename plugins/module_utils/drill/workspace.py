@@ -11,6 +11,7 @@
         root/                       0700, empty; the isolated programs' root is mounted over it
         p/                          0755, for a moment; a socket that the server must not reach (proof.py)
         server.log                  0600, ours
+        passwd  group               0644, ours; who is who in a container
 
 The lock goes with the process, so whether a drill still runs needs no guess about process ids. The marker lies outside
 of what the restored database can write: it cannot keep itself from being reaped.
@@ -25,7 +26,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,12 @@ class Workspace:
         if root:
             os.chown(self.path, -1, account.gid)
         self.path.chmod(0o710)
+
+    def note(self, more: Mapping[str, Any]) -> None:
+        """Write more into the marker, before what it is about is made: a reaper finds it there."""
+        text = json.dumps({**_marker(self.drill_id), **more}, sort_keys=True).encode()
+        os.pwrite(self._lock, text, 0)
+        os.ftruncate(self._lock, len(text))
 
     def empty_data(self, account: Account) -> None:
         """Make the server's data directory anew; no server of this drill may run any more."""

@@ -23,6 +23,7 @@ KINDS: Mapping[str, str] = {
     "keys": "keys.run:run",
     "verify": "jobs.errands:verify",
     "drill": "drill.run:run",
+    "reap": "drill.reap:run",
     "heartbeat": "jobs.errands:heartbeat",
     "catch-up": "jobs.errands:catch_up",
     "freshness": "monitoring.freshness:run",

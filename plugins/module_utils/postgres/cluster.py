@@ -60,9 +60,11 @@ class Cluster:
         environment: Mapping[str, str],
         stop_signal: int = signal.SIGKILL,
         superuser: str = SUPERUSER,
+        send: Callable[[int], bool] | None = None,
     ) -> None:
         """`stop_signal` is what ends the process that `wrap` starts, and the server with it. `superuser` is the role that
         initdb makes: the same name as production's, since what that role owns and grants goes without saying in a dump.
+        `send` signals a server that is no child of that process (a container's), and says whether it did.
         """
         self.data = directory / "data"
         self.socket = directory / "s"
@@ -74,6 +76,7 @@ class Cluster:
         self._wrap = wrap
         self._environment = dict(environment)
         self._stop_signal = stop_signal
+        self._send = send
         self.files: Mapping[str, str] = {}
         """Settings that name the server's own files; PostgreSQL does not say of these where it has them from."""
         self._process: subprocess.Popen[bytes] | None = None
@@ -179,8 +182,9 @@ class Cluster:
         if self._process is None:
             return
         for number in (self._stop_signal, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+            if self._send is None or not self._send(number):
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.send_signal(number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STOP_SECONDS)
                 return
@@ -189,7 +193,8 @@ class Cluster:
         """End it with a checkpoint, for programs that want whole files; raises `DatabaseError` when it does not end so."""
         if self._process is None:
             return
-        os.kill(_innermost(self._process.pid), signal.SIGINT)
+        if self._send is None or not self._send(signal.SIGINT):
+            os.kill(_innermost(self._process.pid), signal.SIGINT)
         try:
             self._process.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
