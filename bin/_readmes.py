@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write what each role's README says about its variables, from its meta/argument_specs.yml: `python bin/_readmes.py`.
 
-Only what stands between the two markers is written; examples and advice around them are by hand. A test
-(tests/unit/test_roles.py) fails when a README is not what this would write.
+Only what stands between the two markers is written; examples and advice around them are by hand. So is the page of all
+variables (docs/variables.md), and their names for the lookup that refuses others (plugins/plugin_utils/variables.py). Tests
+(tests/unit/test_roles.py, test_variables.py) fail when one of them is not what this would write.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from typing import Any
 
 import yaml
 
-ROLES = Path(__file__).resolve().parent.parent / "roles"
+CHECKOUT = Path(__file__).resolve().parent.parent
+ROLES = CHECKOUT / "roles"
+PAGE = CHECKOUT / "docs" / "variables.md"
+NAMES = CHECKOUT / "plugins" / "plugin_utils" / "variables.py"
 BEGIN = "<!-- From meta/argument_specs.yml by bin/_readmes.py; edit it there. -->"
 END = "<!-- End of what is generated. -->"
 
@@ -28,16 +32,51 @@ _SEMANTIC = {"C": "`{}`", "V": "`{}`", "O": "`{}`", "I": "*{}*", "B": "**{}**", 
 def main() -> None:
     for readme in sorted(ROLES.glob("*/README.md")):
         readme.write_text(renewed(readme), encoding="utf-8")
+    PAGE.write_text(renewed_page(), encoding="utf-8")
+    NAMES.write_text(renewed_names(), encoding="utf-8")
 
 
 def renewed(readme: Path) -> str:
     """The README with its generated part as the role's argument specification wants it; raises `ValueError` without markers."""
-    before, begin, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{readme} lacks the markers {BEGIN!r} and {END!r}")
-    specification = yaml.safe_load((readme.parent / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
-    return f"{before}{BEGIN}\n\n{page(specification['argument_specs']['main'])}\n{END}{after}"
+    return _between(readme, BEGIN, f"\n\n{page(_entry(readme.parent))}\n", END)
+
+
+def renewed_page() -> str:
+    """docs/variables.md with its table of all variables; raises `ValueError` without markers."""
+    lines = ["| variable | of the roles | type |", "|---|---|---|"]
+    for name, (roles, option) in sorted(variables().items()):
+        where = ", ".join(f"[{role}](../roles/{role}/README.md)" for role in roles)
+        lines.append(f"| `{name}` | {where} | {next(iter(_facts(option)))} |")
+    return _between(PAGE, BEGIN, "\n\n" + "\n".join(lines) + "\n\n", END)
+
+
+def renewed_names() -> str:
+    """plugins/plugin_utils/variables.py with the names of all variables of roles; raises `ValueError` without markers."""
+    names = "".join(f'    "{name}",\n' for name in sorted(variables()))
+    return _between(NAMES, "    # begin\n", names, "    # end\n")
+
+
+def variables() -> dict[str, tuple[list[str], Mapping[str, Any]]]:
+    """Every variable of every role: the roles that read it, and its specification, which is the same in all of them."""
+    found: dict[str, tuple[list[str], Mapping[str, Any]]] = {}
+    for role in sorted(path.parent.parent for path in ROLES.glob("*/meta/argument_specs.yml")):
+        for name, option in _entry(role)["options"].items():
+            found.setdefault(name, ([], option))[0].append(role.name)
+    return found
+
+
+def _entry(role: Path) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]["main"]
+    return found
+
+
+def _between(file: Path, begin: str, text: str, end: str) -> str:
+    """The file's text with `text` between two markers."""
+    before, found, rest = file.read_text(encoding="utf-8").partition(begin)
+    _, ended, after = rest.partition(end)
+    if not (found and ended):
+        raise ValueError(f"{file} lacks the markers {begin!r} and {end!r}")
+    return f"{before}{begin}{text}{end}{after}"
 
 
 def page(entry: Mapping[str, Any]) -> str:

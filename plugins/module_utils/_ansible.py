@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import gc
-import re
 import subprocess
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.respawn import has_respawned, respawn_module
 from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.options import leaves
+from ansible_collections.lifeboat.postgres.plugins.module_utils.options import leaves, secrets_among
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import Stopped, stop_on_signals
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import clean_line
 
@@ -28,11 +27,8 @@ INTERPRETERS = ("/opt/lifeboat/venv/bin/python", "/usr/bin/python3", "/usr/local
 _LIBPQ_INCLUDED = ("psycopg_binary", "psycopg_c")
 """With one of them psycopg need not look for libpq, which may be absent though psycopg is there."""
 
-_PLACES = ("repositories", "key_repositories", "data_repositories", "repository", "report_repository", "source", "target")
+_PLACES = ("repositories", "key_repositories", "data_repositories", "repository", "report_repository", "source", "target", "administrators")
 """Options that hold repositories."""
-
-_SECRET_NAME = re.compile(r"secret|password|passphrase|token|access_?key", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"AGE-SECRET-KEY-|PRIVATE KEY", re.IGNORECASE)
 
 
 def run_module(
@@ -82,8 +78,10 @@ def _parts(error: LifeboatError) -> dict[str, str]:
 
 def _misplaced_secrets(params: Mapping[str, Any]) -> Iterator[str]:
     """Secrets written where only paths and public keys belong: they are refused later, and must not be shown either."""
-    for key, value in leaves({word: params.get(word) for word in (*_PLACES, "encryption", "verify_keys")}):
-        if (_SECRET_NAME.search(key) and not key.endswith("_file")) or _SECRET_VALUE.search(value):
+    jobs = params.get("jobs")
+    documents = [job.get("options") for job in jobs if isinstance(job, Mapping)] if isinstance(jobs, list) else []
+    for found in ({word: params.get(word) for word in (*_PLACES, "encryption", "verify_keys", "wal")}, *documents):
+        for _key, value in secrets_among(found):
             yield value
 
 

@@ -23,11 +23,13 @@ __all__ = [
     "choice",
     "duration_seconds",
     "integer",
+    "leaves",
     "mapping",
     "nearest",
     "parse_duration",
     "parse_size",
     "path",
+    "secrets_among",
     "size_bytes",
     "text",
     "texts",
@@ -51,6 +53,11 @@ _SIZE_UNITS = {
     "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40,
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
 }  # fmt: skip
+_SECRET_NAME = re.compile(r"secret|password|passphrase|token|access_?key|(?:login|webhook|dead_man)_url", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"AGE-SECRET-KEY-|PRIVATE KEY", re.IGNORECASE)
+_PATHS = ("_file", "_files", "_dir")
+_OF_THE_DATA = ("checks", "databases", "evidence_queries")
+"""Options that speak of tables and columns, of which some are called `password`."""
 _DURATION_UNITS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -71,6 +78,17 @@ def leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
             yield from leaves(item, key)
     elif isinstance(value, str) and value:
         yield key, value
+
+
+def secrets_among(value: Any) -> Iterator[tuple[str, str]]:
+    """Those of the `leaves` that are secrets themselves, by the name that they stand under or by how they look, and no paths of any.
+
+    What speaks of the data (checks, queries) is left out where `value` is a module's or a job's options.
+    """
+    words = {key: item for key, item in value.items() if key not in _OF_THE_DATA} if isinstance(value, Mapping) else value
+    for key, found in leaves(words):
+        if (_SECRET_NAME.search(key) and not key.endswith(_PATHS)) or _SECRET_VALUE.search(found):
+            yield key, found
 
 
 def unknown_keys(given: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:

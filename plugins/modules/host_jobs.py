@@ -126,6 +126,11 @@ options:
       - Files of mode 0600, of O(user), beside the job files, as a mapping of names to what they hold. Keep that in a vault.
     type: dict
     default: {}
+  secret_users:
+    description:
+      - Whose a secret is instead, as a mapping of names among O(secrets) to system users. What only root's job needs is not for postgres.
+    type: dict
+    default: {}
   wal:
     description:
       - Options of the WAL archive's job file, C(wal.json), as on the page about the WAL archive. With them the scripts C(wal-push) and
@@ -291,6 +296,7 @@ def main() -> None:
                 },
             },
             "secrets": {"type": "dict", "default": {}, "no_log": True},
+            "secret_users": {"type": "dict", "default": {}, "no_log": False},
             "wal": {"type": "dict"},
             "launcher_dir": {"type": "path"},
             "directories": {"type": "dict", "options": {name: {"type": "path"} for name in DIRECTORIES}},

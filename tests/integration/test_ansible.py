@@ -44,7 +44,7 @@ def work(params, check_mode):
 
 def main():
     _ansible.INTERPRETERS = ("/nowhere/python", "@PYTHON@")
-    more = {"what": "str", "note": "path", "repositories": "dict", "encryption": "dict"}
+    more = {"what": "str", "note": "path", "repositories": "dict", "encryption": "dict", "jobs": "raw"}
     _ansible.run_module({**LOGIN_SPEC, **{name: {"type": kind} for name, kind in more.items()}}, work)
 
 if __name__ == "__main__":
@@ -121,7 +121,12 @@ def test_secrets_in_the_wrong_place_are_not_shown_either(run: Run) -> None:
     result = run(
         encryption={"recipients": ["age1public", "AGE-SECRET-KEY-1QQQQQQQQQQQQ"]},
         repositories={"offsite": {"type": "posix", "path": "/srv/backups", "secret_key": "hunter2-of-the-bucket"}},
+        jobs=[
+            {"options": {"login_password": "hunter2-of-the-job", "passphrase_files": ["/etc/phrase"], "checks": [{"password": "column"}]}}
+        ],
     )
+    assert result["given"]["jobs"][0]["options"]["passphrase_files"] == ["/etc/phrase"]
+    assert result["given"]["jobs"][0]["options"]["checks"] == [{"password": "column"}]
     assert result["given"]["repositories"]["offsite"]["path"] == "/srv/backups"
     assert result["given"]["encryption"]["recipients"][0] == "age1public"
     assert "hunter2" not in str(result["given"])

@@ -65,13 +65,17 @@ class Host:
 
     def play(self, playbook: str, *arguments: str, **variables: Any) -> Play:
         """Run a playbook of the collection, or one of a stranger's that includes one role alone: its name with `role:` before it."""
-        if playbook.startswith("role:"):
-            role = playbook.partition(":")[2]
-            file = self.home / f"{role}.yml"
-            file.write_text(f"[{{hosts: databases, gather_facts: false, roles: [{{role: lifeboat.postgres.{role}}}]}}]")
-            playbook = str(file)
         inventory = {"all": {"vars": self.variables(**variables), "children": {"databases": {"hosts": {"db1": {}}}}}}
-        return play(playbook, inventory, self.home / "control", *arguments, prefix=self.prefix)
+        return play(self.playbook(playbook), inventory, self.home / "control", *arguments, prefix=self.prefix)
+
+    def playbook(self, name: str) -> str:
+        """The playbook's name, or for `role:…` a file that holds it."""
+        if not name.startswith("role:"):
+            return name
+        role = name.partition(":")[2]
+        file = self.home / f"{role}.yml"
+        file.write_text(f"[{{hosts: databases, gather_facts: false, roles: [{{role: lifeboat.postgres.{role}}}]}}]")
+        return str(file)
 
     def lifeboat(self, *words: str) -> subprocess.CompletedProcess[str]:
         """The command as it was installed, with nothing of Ansible's, of this checkout or of the tests' environment."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from support.modules import COLLECTIONS
 
-__all__ = ["Play", "play"]
+__all__ = ["Play", "command", "play"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,15 @@ def play(playbook: str, inventory: Mapping[str, Any], home: Path, *arguments: st
 
     Nothing of the person's own configuration takes part. `prefix` is put before the command, as to run it as somebody else.
     """
+    argv, environment = command(playbook, inventory, home, *arguments, prefix=prefix)
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment, cwd="/", timeout=900)
+    return Play(done.stdout + done.stderr, done.returncode)
+
+
+def command(
+    playbook: str, inventory: Mapping[str, Any], home: Path, *arguments: str, prefix: Sequence[str] = ()
+) -> tuple[list[str], dict[str, str]]:
+    """What `play` runs, and with which environment."""
     file, configuration = home / "inventory.json", home / "ansible.cfg"
     file.write_text(json.dumps(inventory), encoding="utf-8")
     configuration.touch()
@@ -55,6 +64,4 @@ def play(playbook: str, inventory: Mapping[str, Any], home: Path, *arguments: st
         "ANSIBLE_SHOW_CUSTOM_STATS": "1",
     }
     named = playbook if playbook.startswith("/") else f"lifeboat.postgres.{playbook}"
-    argv = [*prefix, sys.executable, "-m", "ansible", "playbook", named, "-i", str(file), *arguments]
-    done = subprocess.run(argv, capture_output=True, text=True, env=environment, cwd="/", timeout=900)
-    return Play(done.stdout + done.stderr, done.returncode)
+    return [*prefix, sys.executable, "-m", "ansible", "playbook", named, "-i", str(file), *arguments], environment

@@ -191,3 +191,15 @@ def test_a_path_may_begin_with_the_home_and_an_empty_one_is_none(monkeypatch: py
     assert options.path({"dir": "beside"}, "dir", "here") == Path("beside")
     with pytest.raises(ConfigurationError, match=r"dir: expected an absolute path, found 'beside'"):
         options.path({"dir": "beside"}, "dir", "here", absolute=True)
+
+
+def test_secrets_are_found_wherever_they_stand_and_their_paths_are_none() -> None:
+    words = {
+        "login_password": "hush", "login_password_file": "/etc/p", "passphrase_files": ["/etc/q"], "state_dir": "/var",
+        "repositories": {"offsite": {"secret_key": "hush", "credentials_file": "/etc/c"}}, "login_url": "postgresql://hush",
+        "recipients": ["age1x", "AGE-SECRET-KEY-1HUSH"], "checks": [{"columns": ["password"], "password": "column"}],
+    }  # fmt: skip
+    found = dict(options.secrets_among(words))
+    assert found == {
+        "login_password": "hush", "secret_key": "hush", "login_url": "postgresql://hush", "recipients": "AGE-SECRET-KEY-1HUSH",
+    }  # fmt: skip

@@ -70,7 +70,7 @@ def _rehearse(job: PhysicalJob, repositories: Sequence[Repository]) -> Iterator[
             raise
         except ArchiveError as error:
             # The task before this one, which sets archiving up, has not run either.
-            yield str(error)
+            yield f"{error.what} ({error.where})"
     if job.evidence is not None:
         from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.base_evidence import check_evidence
 

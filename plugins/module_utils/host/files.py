@@ -96,13 +96,13 @@ def make_plan(wanted: Sequence[Directory | File | Link | Absent]) -> Plan:
     return Plan(tuple(change for item in wanted for change in _compare(item)))
 
 
-def group_of(user: str) -> str:
-    """The name of a user's own group; raises `ConfigurationError` for a user that is not there."""
+def group_of(user: str, where: str = "user") -> str:
+    """The name of a user's own group; raises `ConfigurationError` for a user that is not there. `where`: the option that names it."""
     try:
         return grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name
     except KeyError:
         raise ConfigurationError(
-            f"there is no user {user!r} on this host", "user", "PostgreSQL's package makes postgres; name another one, or make it."
+            f"there is no user {user!r} on this host", where, "PostgreSQL's package makes postgres; name another one, or make it."
         ) from None
 
 

@@ -36,17 +36,21 @@ DIRECTORIES: Mapping[str, str] = {
 }
 """Where things lie, by the words of the option `directories`."""
 
-KEYS = ("system", "part_of", "user", "objective", "scheduler", "jobs", "secrets", "wal", "launcher_dir", "directories", "owner", "python")
+KEYS = (
+    "system", "part_of", "user", "objective", "scheduler", "jobs", "secrets", "secret_users", "wal", "launcher_dir", "directories", "owner",
+    "python",
+)  # fmt: skip
 _JOB_KEYS = ("name", "kind", "options", "schedule", "timeout", "on_failure", "dead_man_url_file")
 _WHERE = "host_jobs"
 
 
 @dataclass(frozen=True)
 class Secret:
-    """A file of mode 0600, of the job's user. `text` is secret."""
+    """A file of mode 0600, of `user`. `text` is secret."""
 
     name: str
     text: str
+    user: str
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ class Asked:
             scheduler=scheduler,
             jobs=[parse_job(document, folder / f"{name}.json") for name, document in documents.items()],
             documents=documents,
-            secrets=[Secret(_file_name(name), str(text)) for name, text in options.mapping(given, "secrets", _WHERE, {}).items()],
+            secrets=_secrets(given, user),
             wal=wal,
             launcher_dir=options.path(given, "launcher_dir", _WHERE, absolute=True) or directories["runtime"] / "bin",
             directories=directories,
@@ -188,6 +192,13 @@ def _list(given: Mapping[str, Any], key: str) -> Sequence[Any]:
     if not isinstance(value, (list, tuple)):
         raise ConfigurationError(f"{key}: expected a list", _WHERE)
     return value
+
+
+def _secrets(given: Mapping[str, Any], user: str) -> list[Secret]:
+    found = options.mapping(given, "secrets", _WHERE, {})
+    users = options.mapping(given, "secret_users", _WHERE, {})
+    options.unknown_keys(users, found, "secret_users")
+    return [Secret(_file_name(name), str(text), options.text(users, name, "secret_users", user)) for name, text in found.items()]
 
 
 def _file_name(name: Any) -> str:

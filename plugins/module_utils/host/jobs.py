@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, MissingTool
 from ansible_collections.lifeboat.postgres.plugins.module_utils.host.files import Absent, Directory, File, Link, group_of, make_plan
-from ansible_collections.lifeboat.postgres.plugins.module_utils.host.job_files import DIRECTORIES, Asked, clock_is_utc, clock_name
+from ansible_collections.lifeboat.postgres.plugins.module_utils.host.job_files import DIRECTORIES, Asked, Secret, clock_is_utc, clock_name
 from ansible_collections.lifeboat.postgres.plugins.module_utils.host.runtime import library_of, program_of, python_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.scheduled import cron_file, cron_text, unit_name, unit_texts
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import clean_line
@@ -88,17 +88,23 @@ def _places(asked: Asked, group: str) -> Wanted:
         f"d {asked.directories['run']} 0755 {owner} {owner}\nd {asked.own('run')} 0755 {user} {group}\n"
     )
     tmpfiles = File(asked.directories["tmpfiles"] / f"lifeboat-{user}.conf", lines.encode(), user=owner, group=owner)
-    return [*top, Directory(asked.folder, 0o750, owner, group), *own, tmpfiles]
+    # Jobs of several users share it (keys as root, the rest as postgres): each may pass, and its files say who may read them.
+    return [*top, Directory(asked.folder, 0o755, owner, owner), *own, tmpfiles]
 
 
 def _files(asked: Asked, group: str, stale: Sequence[str]) -> Wanted:
     folder, owner = asked.folder, asked.owner
-    files: Wanted = [File(folder / secret.name, secret.text.encode(), 0o600, asked.user, group, secret=True) for secret in asked.secrets]
+    files: Wanted = [_secret(asked, secret, group) for secret in asked.secrets]
     files += [File(folder / f"{job.job}.json", asked.text_of(job.job), 0o640, owner, group) for job in asked.jobs]
     files += [Absent(folder / f"{name}.json") for name in stale]
     if asked.wal is not None:
         files += _wal_files(asked, group)
     return files
+
+
+def _secret(asked: Asked, secret: Secret, group: str) -> File:
+    user, group = (asked.user, group) if secret.user == asked.user else (secret.user, group_of(secret.user, "secret_users"))
+    return File(asked.folder / secret.name, secret.text.encode(), 0o600, user, group, secret=True)
 
 
 def _wal_files(asked: Asked, group: str) -> Wanted:

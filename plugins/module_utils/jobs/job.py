@@ -30,8 +30,6 @@ KEYS = (
 ZONES = ("UTC", "local")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_SECRET = re.compile(r"secret|password|passphrase|token|access_?key", re.IGNORECASE)
-_PRIVATE = re.compile(r"AGE-SECRET-KEY-|PRIVATE KEY", re.IGNORECASE)
 _DEFAULT_TIMEOUT = "24h"
 
 
@@ -132,17 +130,7 @@ def parse_job(document: Mapping[str, Any], path: Path) -> JobFile:
 
 def misplaced_secret(given: Mapping[str, Any]) -> str:
     """Where among options a secret stands itself, and not the path of its file; "" where none does."""
-    if given.get("login_url"):
-        return "login_url"
-    words = {key: value for key, value in given.items() if key not in ("checks", "databases", "evidence_queries")}
-    return next(
-        (
-            key
-            for key, value in options.leaves(words)
-            if (_SECRET.search(key) and not key.endswith(("_file", "_dir"))) or _PRIVATE.search(value)
-        ),
-        "",
-    )
+    return next((key for key, _value in options.secrets_among(given)), "")
 
 
 def read_job_file(path: Path) -> JobFile:

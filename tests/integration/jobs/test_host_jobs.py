@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import grp
+import pwd
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -122,6 +124,11 @@ def test_launchers_name_the_link_and_the_python_of_the_runtime_and_never_become_
         ({"jobs": jobs("one", optoins={})}, "Did you mean 'options'?"),
         ({"secrets": {"../passwd": "hush"}}, "cannot be the name of a secret's file"),
         ({"secrets": {"one.json": "hush"}}, "cannot be the name of a secret's file"),
+        ({"secrets": {"vault.key": "hush"}, "secret_users": {"valt.key": "root"}}, "Did you mean 'vault.key'?"),
+        (
+            {"secrets": {"vault.key": "hush"}, "secret_users": {"vault.key": "nobody-of-this-name"}},
+            "there is no user 'nobody-of-this-name'",
+        ),
         ({"objective": "standrd"}, "Did you mean 'standard'?"),
         ({"jobs": jobs("one", kind="heartbeat", schedule="objective")}, "Name its schedule"),
         ({"scheduler": "corn"}, "Did you mean 'cron'?"),
@@ -140,6 +147,29 @@ def test_a_wrong_value_is_one_sentence_and_nothing_is_changed(host: Host, given:
     assert "\n" not in str(caught.value)
     assert "hush" not in str(caught.value)
     assert host.files() == before
+
+
+@pytest.mark.needs("root")
+def test_users_share_the_folder_of_a_system_and_each_reads_what_its_own_jobs_need(host: Host) -> None:
+    reader, owner = pwd.getpwnam("nobody"), pwd.getpwuid(0).pw_name
+    backup = {
+        "part_of": "backup", "user": "nobody", "jobs": jobs("one"), "secrets": {"offsite": "hush", "vault.key": "hush"},
+        "secret_users": {"vault.key": owner},
+    }  # fmt: skip
+    keys = {"part_of": "keys", "user": owner, "jobs": jobs("keys")}
+    set_up(host, **backup)
+    set_up(host, **keys)
+    assert [set_up(host, **given)["changed"] for given in (backup, keys)] == [False, False], "no set undoes what another one wants"
+    folder = host.home / "config" / "shop"
+    group = grp.getgrgid(reader.pw_gid).gr_name
+    found = {path.name: (path.owner(), path.group(), path.stat().st_mode & 0o7777) for path in (folder, *folder.iterdir())}
+    assert found == {
+        "shop": (owner, owner, 0o755),
+        "one.json": (owner, group, 0o640),
+        "keys.json": (owner, owner, 0o640),
+        "offsite": ("nobody", group, 0o600),
+        "vault.key": (owner, owner, 0o600),
+    }
 
 
 def test_without_the_runtime_nothing_is_scheduled(host: Host) -> None:

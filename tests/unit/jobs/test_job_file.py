@@ -24,6 +24,14 @@ def test_a_good_one_is_read() -> None:
     assert (job.name, job.timeout_seconds, job.hooks.after) == ("shop/databases", 6 * 3600, 1)
 
 
+def test_paths_of_secrets_and_columns_of_that_name_are_no_secrets() -> None:
+    given = {
+        "passphrase_files": ["/etc/backup.passphrase"], "repositories": {"offsite": {"credentials_file": "/etc/token"}},
+        "checks": [{"decrypt": {"table": "users", "columns": ["password"], "secret": "totp_secret"}}],
+    }  # fmt: skip
+    assert parse_job({**GOOD, "options": given}, Path("databases.json")).options == given
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -37,6 +45,7 @@ def test_a_good_one_is_read() -> None:
         ({"options": {"login_password": "hush"}}, "login_password would be a secret in a job file"),
         ({"options": {"login_url": "postgresql://x:hush@db/shop"}}, "login_url would be a secret"),
         ({"options": {"repositories": {"x": {"secret_key": "hush"}}}}, "secret_key would be a secret"),
+        ({"options": {"webhook_url": "https://example.net/hush"}}, "webhook_url would be a secret"),
         ({"options": {"identity": "AGE-SECRET-KEY-1HUSH"}}, "identity would be a secret"),
         ({"on_failure": {"comand": ["/bin/true"]}}, "Did you mean 'command'?"),
         ({"on_failure": {"command": ["notify"]}}, "is not a whole path"),
