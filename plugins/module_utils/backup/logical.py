@@ -32,6 +32,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.formats i
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.guards import Figures, Judgement, history_of, judge, keep_or_raise
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.instructions import logical_instructions
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import DATABASE, LogicalJob
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.one_disk import note_on_one_disk
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.reach import end_leftovers
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.staging import default_staging_dir, staging
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import BackupWriter, Delivery
@@ -150,7 +151,7 @@ def _begin(stack: contextlib.ExitStack, job: LogicalJob, repositories: Sequence[
     stack.enter_context(advisory_lock(connection, job.system, DATABASE, job.name))
     end_leftovers(job)
     choice = choose_format(job, connection, pg_dump)
-    lacking = list(_lacking(job, connection, pg_dump))
+    lacking = [*_lacking(job, connection, pg_dump), *note_on_one_disk(connection, job, repositories)]
     stage = None
     if choice.format == DIRECTORY:
         place = job.staging_dir or default_staging_dir()

@@ -114,6 +114,14 @@ class Upload(ABC):
     def abort(self) -> None:
         """Remove what was sent so far. Idempotent; never raises: a remainder is invisible anyhow."""
 
+    def rehearse(self) -> None:
+        """Take a few bytes, have them confirmed, and drop them: who gets through this can write here. Raises as those steps do."""
+        try:
+            self.write(b"lifeboat probe\n")
+            self.confirm()
+        finally:
+            self.abort()
+
 
 class Repository(ABC):
     """A place that holds backups. Safe to use from several threads, one `Upload` per thread."""

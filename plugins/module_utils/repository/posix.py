@@ -168,16 +168,10 @@ class PosixRepository(Repository):
     def can_write(self, probe_prefix: str) -> bool:
         if self.read_only:
             return False
-        key = probe_key(probe_prefix)
         try:
-            upload = self.start_upload(key)
+            self.start_upload(probe_key(probe_prefix)).rehearse()
         except AccessDenied:
             return False
-        try:
-            upload.write(b"lifeboat probe\n")
-            upload.confirm()
-        finally:
-            upload.abort()
         return True
 
     def leftovers(self, prefix: str) -> Iterator[Leftover]:

@@ -118,12 +118,9 @@ class RcloneRepository(Repository):
         self._know()
         upload = RcloneUpload(self, probe_key(probe_prefix))
         try:
-            upload.write(b"lifeboat probe\n")
-            upload.confirm()
+            upload.rehearse()
         except AccessDenied:
             return False
-        finally:
-            upload.abort()
         return True
 
     def unguarded(self, key: str) -> str:

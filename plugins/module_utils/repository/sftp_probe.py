@@ -61,11 +61,7 @@ def can_write(repository: SftpRepository, probe_prefix: str) -> bool:
         if denied.where == repository.given.place():
             raise
         return False
-    try:
-        upload.write(b"lifeboat probe\n")
-        upload.confirm()
-    finally:
-        upload.abort()
+    upload.rehearse()
     return True
 
 

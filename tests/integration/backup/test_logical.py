@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import stat
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,14 @@ def test_it_is_the_same_in_every_repository_and_readable_by_its_owner_only(
             assert stat.S_IMODE(path.lstat().st_mode) == (0o700 if path.is_dir() else 0o600), path
     assert all(place["complete"] and place["bytes_per_second"] > 0 for place in result["repositories"].values())
     assert set(result["repositories"]) == {"here", "offsite"}
+
+
+def test_the_databases_own_disk_as_the_only_place_is_said(given: Given, places: dict[str, Any]) -> None:
+    said = "it lies on the disk of the database only ('here', 'offsite'): one broken disk takes both; add a repository elsewhere"
+    assert said in run(given())["warnings"]
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+        elsewhere = {**places, "offsite": posix(Path(memory) / "offsite")}
+        assert not [warning for warning in run(given(repositories=elsewhere))["warnings"] if "one broken disk" in warning]
 
 
 def test_a_young_backup_makes_another_one_needless(given: Given, places: dict[str, Any]) -> None:
