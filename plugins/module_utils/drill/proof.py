@@ -64,12 +64,13 @@ def ways_out(conn: Connection[Any], directory: Path) -> list[str]:
 
 def _networks(conn: Connection[Any]) -> list[str]:
     """Networks that the server is in: routes and addresses by its own kernel's tables, beside the loopback's."""
-    routes = _read(conn, "/proc/net/route").splitlines()
-    if not routes or not routes[0].startswith("Iface"):
+    table = _seen(conn, "/proc/net/route")
+    # Where no interface is up, not even the loopback's, the table is empty, without its head.
+    if table is None or (table and not table.startswith("Iface")):
         return ["networks that could not be looked for (/proc/net/route cannot be read)"]
     # A machine without IPv6 has no such file.
     addresses = [line.split() for line in _read(conn, "/proc/net/if_inet6").splitlines()]
-    names = {line.split()[0] for line in routes[1:] if line.strip()} | {fields[-1] for fields in addresses if fields}
+    names = {line.split()[0] for line in table.splitlines()[1:] if line.strip()} | {fields[-1] for fields in addresses if fields}
     return [f"a network by {', '.join(sorted(names - {'lo'}))}"] if names - {"lo"} else []
 
 
@@ -91,11 +92,16 @@ def _connect_from_inside(conn: Connection[Any], host: str, port: int) -> str:
 
 def _read(conn: Connection[Any], path: str) -> str:
     """A file as the server sees it, "" where it sees none."""
+    return _seen(conn, path) or ""
+
+
+def _seen(conn: Connection[Any], path: str) -> str | None:
+    """A file as the server sees it; None, unlike an empty one, where it sees none."""
     try:
         row = conn.execute("SELECT pg_catalog.pg_read_file(%s, 0, 65536, true)", [path]).fetchone()
     except psycopg().Error:
-        return ""
-    return row[0] or "" if row else ""
+        return None
+    return row[0] if row else None
 
 
 @contextlib.contextmanager
