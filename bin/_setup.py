@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,10 @@ ALWAYS_IGNORED = ("CVS", ".bzr", ".hg", ".git", ".svn", "__pycache__", ".tox", "
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 """An S3 store with versions, object lock and conditional writes, for tests; a Go program."""
 
+COLLECTIONS_OF_OTHERS = "ansible==14.5.0"
+"""The one package that brings amazon.aws and community.aws, among a hundred that are not wanted."""
+WANTED_OF_THEM = ("ansible_collections/amazon/aws/", "ansible_collections/community/aws/")
+
 
 class SetupError(Exception):
     """What could not be made, and why, in a sentence."""
@@ -50,6 +55,8 @@ def main(arguments: Sequence[str]) -> None:
     collections = installed_collection(environment)
     programs = [environment / "bin", *(store_for_tests() if flag == "--store" else [])]
     variables = variables_for(environment, collections, programs)
+    if flag == "--store":
+        variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], *map(str, collections_for_tests(environment))])
     if flag != "--here":
         os.chdir(CHECKOUT)
     program = shutil.which(command[0], path=variables["PATH"])
@@ -212,6 +219,31 @@ def store_for_tests() -> list[Path]:
         return [slot.hold(make)]
     except SetupError as error:
         say(f"{error}\nThe tests that need versitygw cannot run.")
+        return []
+
+
+def collections_for_tests(environment: Path) -> list[Path]:
+    """The folder with amazon.aws and community.aws, as a user of the role `store` has them; else nothing, and the tests say so.
+
+    Ansible looks for collections along PYTHONPATH as well. Their wheel is taken apart rather than installed: it is half a gigabyte.
+    """
+    proof = f"{WANTED_OF_THEM[0]}MANIFEST.json"
+    slot = Slot("collections/amazon-aws", (COLLECTIONS_OF_OTHERS, *WANTED_OF_THEM), proof, "fetching amazon.aws for the tests")
+    pip = [str(environment / "bin" / "python"), "-I", "-m", "pip", "download", "--no-input", "--disable-pip-version-check", "--quiet"]
+
+    def make(path: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="wheel-", dir=path.parent) as folder:
+            # No code of it runs here, so it may be made for another Python than this one.
+            only = ["--no-deps", "--no-cache-dir", "--ignore-requires-python", "--only-binary", ":all:", "--dest", folder]
+            run([*pip, *only, COLLECTIONS_OF_OTHERS], slot.path)
+            (wheel,) = Path(folder).glob("*.whl")
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(path, [name for name in archive.namelist() if name.startswith(WANTED_OF_THEM)])
+
+    try:
+        return [slot.hold(make)]
+    except SetupError as error:
+        say(f"{error}\nThe tests that need amazon.aws cannot run.")
         return []
 
 

@@ -17,6 +17,7 @@ from typing import Any, Union
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.terms import retention_of
+from ansible_collections.lifeboat.postgres.plugins.module_utils.store.promise import kept_seconds, least_lock_seconds
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import duration
 
 __all__ = ["TIERS", "Facts", "Objective", "problems", "resolve", "to_document"]
@@ -208,6 +209,9 @@ def _of_retention(found: Objective, facts: Facts) -> list[str]:
             said.append(
                 f"{place}: its lifecycle removes objects after {duration(lifecycle)}, and retention keeps them for {duration(needed)}"
             )
+        if lock is not None and lock < least_lock_seconds(retention):
+            least = duration(kept_seconds(retention)[0])
+            said.append(f"{place}: objects are locked for {duration(lock)}, and retention keeps every backup for {least}")
         if limit is not None and lock is not None and lock > limit:
             said.append(f"{place}: objects are locked for {duration(lock)}, and have to be gone after {duration(limit)}")
         if facts.max_age_seconds is not None and (limit is None or limit > facts.max_age_seconds):

@@ -3,9 +3,9 @@
 """What a test needs of the machine, and whether it is there.
 
 A need is a word or `kind:name`: `program:age`, `postgresql:15` (a server's binaries of that major version), `store:versitygw` (a
-program that plays an S3 store), `library:moto`, `extension:15/pg_cron` (an extension of that server, by its library), `root`,
-`userns` (an ordinary user may make namespaces), `netns` (this user can make a network without a way out), `compose` (a Docker
-daemon can be started, and the plugin is there).
+program that plays an S3 store), `library:moto`, `collection:amazon.aws`, `extension:15/pg_cron` (an extension of that server, by
+its library), `root`, `userns` (an ordinary user may make namespaces), `netns` (this user can make a network without a way out),
+`compose` (a Docker daemon can be started, and the plugin is there).
 
 A test says `@pytest.mark.needs("program:age", "postgresql:15")`; a fixture that finds out later calls `require(…)`. Either
 way the test counts as "could not run", by name, in the last line of `bin/test`; with CI=true it fails (tests/conftest.py).
@@ -91,6 +91,15 @@ def _library(name: str) -> str:
     return "" if importlib.util.find_spec(name) else f"the Python library {name} is missing"
 
 
+def _collection(name: str) -> str:
+    """Ansible looks for collections where Python looks for packages."""
+    try:
+        found = importlib.util.find_spec(f"ansible_collections.{name}")
+    except ImportError:
+        found = None
+    return "" if found else f"the collection {name} is missing (bin/test fetches it)"
+
+
 def _root(_name: str) -> str:
     return "" if os.geteuid() == 0 else "it needs root"
 
@@ -127,10 +136,11 @@ FINDERS = {
     "postgresql": _postgresql,
     "store": _store,
     "library": _library,
+    "collection": _collection,
     "extension": _extension,
     "root": _root,
     "userns": _userns,
     "netns": _netns,
     "compose": _compose,
 }
-NAMED = ("program", "postgresql", "store", "library", "extension")
+NAMED = ("program", "postgresql", "store", "library", "collection", "extension")

@@ -116,6 +116,11 @@ def test_names_the_mistake(given: Any, said: str) -> None:
             Facts(retention={"offsite": {"daily": 7, "max_age": 30 * 86400}}, lock_seconds={"offsite": 60 * DAY}),
             "offsite: objects are locked for 60 days, and have to be gone after 30 days",
         ),
+        (
+            {"tier": "baseline"},
+            Facts(retention={"offsite": {"daily": 7, "monthly": 12}}, lock_seconds={"offsite": 3 * DAY}),
+            "offsite: objects are locked for 3 days, and retention keeps every backup for 7 days",
+        ),
         ("baseline", Facts(retention={"here": {"daily": 7}}, max_age_seconds=90 * DAY), "here: backups are kept without end"),
     ],
 )

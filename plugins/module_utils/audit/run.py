@@ -17,6 +17,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Co
 from ansible_collections.lifeboat.postgres.plugins.module_utils.objective import Facts, Objective
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository, validate
+from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.harm import Rules
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.place import Place, local_place, overlap, place_of, same_disk
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.terms import check_sources, terms_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
@@ -154,9 +155,18 @@ def _facts(asked: _Asked, seen: list[SeenRepository]) -> Facts:
         last_drill_age_seconds=age,
         retention={name: terms_of(name, spec).retention for name, spec in asked.specs.items()},
         lifecycle_seconds={name: rule.expires for name, rule in rules.items() if rule.expires is not None},
-        lock_seconds={name: rule.locks for name, rule in rules.items() if rule.locks is not None},
+        lock_seconds=dict(_locks(asked, rules)),
         max_age_seconds=asked.max_age_seconds,
     )
+
+
+def _locks(asked: _Asked, rules: Mapping[str, Rules]) -> Iterator[tuple[str, float]]:
+    """For how long what is written stays locked: what writers ask for goes before what the bucket does by itself."""
+    for name, rule in rules.items():
+        days = asked.specs[name].get("object_lock_days")
+        seconds = int(days) * 86400.0 if days is not None else rule.locks
+        if seconds is not None:
+            yield name, seconds
 
 
 def _last_drill(asked: _Asked) -> tuple[float | None, float | None]:

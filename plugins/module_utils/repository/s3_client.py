@@ -126,6 +126,11 @@ class S3Client:
             refusal = explain(error, "get_object", "reading", self.options.place(key), self.options, self._words())
         return refusal
 
+    @property
+    def region(self) -> str:
+        """The one that requests are signed for: the options', the environment's, or Amazon's first."""
+        return str(self._connected().meta.region_name)
+
     def close(self) -> None:
         with self._lock:
             if self._boto is not None and hasattr(self._boto, "close"):

@@ -34,6 +34,7 @@ _PERMISSIONS = {
     "list_object_versions": "s3:ListBucketVersions",
     "list_multipart_uploads": "s3:ListBucketMultipartUploads",
     "put_object_retention": "s3:PutObjectRetention",
+    "get_bucket_versioning": "s3:GetBucketVersioning",
 }
 
 _CREDENTIAL = "Look at credentials_file and profile (or the environment), and whether endpoint is the store that gave this key."
