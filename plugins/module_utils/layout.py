@@ -11,6 +11,10 @@ In a report repository, drill reports sort by the moment at which the drill bega
 
     <system>/reports/<kind>/<name>/<started>-<backup_id>.json
 
+Those of drills on another major version than the backup's lie apart, since they say nothing about recovering production as it is:
+
+    <system>/upgrades/<kind>/<name>/<started>-<backup_id>.json
+
 The WAL archive of the system's cluster, every file under its timeline with the digest of its plain content:
 
     <system>/wal/<timeline>/<file>-<sha256><suffix>
@@ -164,12 +168,13 @@ def retired_prefix(system: str, kind: str, name: str) -> str:
     return _narrowed(system, "retired", kind, name)
 
 
-def report_key(ref: BackupRef, started_at: dt.datetime) -> str:
-    """The key of a drill's report; `ref.backup_id` is empty when the drill found no backup."""
+def report_key(ref: BackupRef, started_at: dt.datetime, upgrade: bool = False) -> str:
+    """The key of a drill's report; `ref.backup_id` is empty when the drill found no backup. `upgrade`: on another major version."""
     backup_id = ref.backup_id or "no-backup"
     if ref.backup_id:
         moment_of(ref.backup_id)
-    return f"{reports_prefix(ref.system, ref.kind, ref.name)}{_stamp(started_at)}-{backup_id}.json"
+    prefix = _narrowed(ref.system, "upgrades" if upgrade else "reports", ref.kind, ref.name)
+    return f"{prefix}{_stamp(started_at)}-{backup_id}.json"
 
 
 def parse_report_key(key: str) -> tuple[BackupRef, dt.datetime] | None:

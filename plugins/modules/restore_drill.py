@@ -39,9 +39,9 @@ attributes:
     details:
       - A drill changes no configuration.
   idempotent:
-    support: none
+    support: partial
     details:
-      - Every run is a drill. With O(reap), a second run changes nothing.
+      - Every run is a drill, unless O(max_age) says that none is due. With O(reap), a second run changes nothing.
 options:
   system:
     description:
@@ -208,9 +208,40 @@ options:
         refused when it holds anything else or belongs to somebody else. Its path has room for 59 bytes.
     type: path
     default: /var/tmp/lifeboat
+  throwaway:
+    description:
+      - Where the throwaway server comes from (see C(docs/throwaway.md)). PostgreSQL of this host, in namespaces, by default.
+      - With O(throwaway.type=container) it is that of an image, started by podman or docker without a network; this host needs no PostgreSQL.
+        With O(throwaway.type=compose) it is that of a service's image, run as a Compose project of the drill's own.
+      - Nothing is pulled or built. The image has to hold the backup's own major version.
+    type: dict
+    suboptions:
+      type:
+        description: What kind of place it is.
+        type: str
+        choices: [local, container, compose]
+        default: local
+      engine:
+        description: What runs a container. With V(auto), the default, podman where it has the image, else docker.
+        type: str
+        choices: [auto, podman, docker]
+      image:
+        description: The image of a container, for example V(docker.io/library/postgres:18).
+        type: str
+      service:
+        description: The service of a Compose file whose image is taken. Nothing else of it is, no variable, volume, port or network.
+        type: str
+      project_directory:
+        description: The directory of that Compose file, on this host.
+        type: path
+      files:
+        description: Compose files, where they are not the directory's usual ones, by their whole paths.
+        type: list
+        elements: str
   bin_dir:
     description:
-      - Directory of PostgreSQL's programs. Without it the usual places are searched for the backup's major version.
+      - Directory of PostgreSQL's programs, with O(throwaway) inside of the image. Without it the usual places are searched for the
+        backup's major version.
     type: path
   run_as:
     description:
@@ -236,6 +267,21 @@ options:
     type: list
     elements: str
     default: []
+  max_age:
+    description:
+      - Do nothing while the last good drill is younger than this, for example V(30d). V(objective) is as often as O(objective) asks for.
+        Without it every run is a drill.
+      - One is due at once when there never was one, when the last one was not good, and when the newest backup is of another major version
+        of PostgreSQL than the last good drill. A tenth of the age, at most two hours, is given to a look that comes a little early.
+      - Needs O(report_dir), or a O(report_repository) that this host can read, for that is what remembers earlier drills.
+    type: str
+  server_major:
+    description:
+      - Restore the dump on PostgreSQL of this major version in place of the backup's own, to see before an upgrade whether it would
+        take the data. Definitions and grants are then compared by their names only, rows and contents as ever.
+      - Such a drill does not count for O(max_age) and for freshness. Its report lies apart, below C(<system>/upgrades/database/<name>/).
+      - An older version than the backup's is refused, and so is O(mode=pitr), for a base backup starts on its own version only.
+    type: int
   report_dir:
     description:
       - Directory of this host that keeps the reports, JSON and Markdown, below C(<system>/reports/database/<name>/).
@@ -261,7 +307,8 @@ options:
     type: bool
     default: false
 requirements:
-  - PostgreSQL server and client programs of the backup's major version, with the extensions that production uses
+  - PostgreSQL server and client programs of the backup's major version, with the extensions that production uses, on this host or in an image
+  - podman, or docker 20.10 or newer, for O(throwaway) of type C(container); docker with its Compose plugin for C(compose)
   - psycopg >= 3.1
   - boto3 for repositories of type s3
   - C(zstd) and C(age), or the Python libraries zstandard and pyrage
@@ -335,6 +382,28 @@ EXAMPLES = r"""
     repositories: "{{ lifeboat_repositories }}"
     identity_file: /root/escrow/shop.identity
     verify_keys: "{{ lifeboat_verify_keys }}"
+  become: true
+
+- name: Before the upgrade, see whether PostgreSQL 18 would take the shop
+  lifeboat.postgres.restore_drill:
+    system: shop
+    name: shop
+    server_major: 18
+    repositories: "{{ lifeboat_repositories }}"
+    identity_file: /root/escrow/shop.identity
+    verify_keys: "{{ lifeboat_verify_keys }}"
+  become: true
+
+- name: Drill in a container, on a host without any PostgreSQL
+  lifeboat.postgres.restore_drill:
+    system: shop
+    name: shop
+    repositories: "{{ lifeboat_repositories }}"
+    identity_file: /root/escrow/shop.identity
+    verify_keys: "{{ lifeboat_verify_keys }}"
+    throwaway:
+      type: container
+      image: docker.io/library/postgres:18
   become: true
 
 - name: Remove what drills left that were killed
@@ -414,6 +483,24 @@ report_files:
   type: list
   elements: str
   sample: [/var/lib/lifeboat/reports/shop/reports/database/shop/20261121T050000Z-20261121T031500Z-1a2b3c4d.json]
+due:
+  description: Whether a drill was due, and why.
+  returned: with O(max_age)
+  type: dict
+  contains:
+    due:
+      description: Whether it was. When not, nothing was done.
+      type: bool
+    reason:
+      description: Why, in a sentence.
+      type: str
+    next_due:
+      description: When the next one is due, in UTC; none for one that is due now.
+      type: str
+    last_good:
+      description: When the last good drill began, in UTC; none where there was none.
+      type: str
+  sample: {due: false, reason: "its last good drill is of 2026-11-21, …", next_due: "2026-12-22T02:10:00.000000Z"}
 rehearsal:
   description: What the drill would do.
   returned: in check mode
@@ -461,6 +548,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils._argspec import 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_terms import LOGICAL, MODES
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DEFAULT_WORK_DIR, LATEST, WAIVERS
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.run import run
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.throwaway import ENGINES, LOCAL, TYPES
 
 
 def main() -> None:
@@ -510,11 +598,24 @@ def main() -> None:
             "enforce_objective": {"type": "bool", "default": True},
             "failure_at": {"type": "str"},
             "work_dir": {"type": "path", "default": DEFAULT_WORK_DIR},
+            "throwaway": {
+                "type": "dict",
+                "options": {
+                    "type": {"type": "str", "default": LOCAL, "choices": list(TYPES)},
+                    "engine": {"type": "str", "choices": list(ENGINES)},
+                    "image": {"type": "str"},
+                    "service": {"type": "str"},
+                    "project_directory": {"type": "path"},
+                    "files": {"type": "list", "elements": "str"},
+                },
+            },
             "bin_dir": {"type": "path"},
             "run_as": {"type": "str"},
             "jobs": {"type": "int", "default": 0},
             "globals": {"type": "str", "default": "auto", "choices": ["auto", "true", "false"]},
             "production_hosts": {"type": "list", "elements": "str", "default": []},
+            "max_age": {"type": "str"},
+            "server_major": {"type": "int"},
             "report_dir": {"type": "path"},
             "report_repository": {"type": "dict"},
             "waive": {"type": "list", "elements": "str", "default": [], "choices": list(WAIVERS)},

@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pending import reports_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill_history import past_reports
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report import html, markdown
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import DrillReport
@@ -26,9 +26,10 @@ def deliver(plan: DrillPlan, report: DrillReport) -> tuple[list[str], list[str]]
     The paths are those of a report repository (layout.py): a directory of reports can be read as one. Never raises for
     a place that cannot be written: the report itself is worth more.
     """
-    key = layout.report_key(layout.BackupRef(report.system, report.kind, report.name, report.backup_id), report.started_at)
+    ref = layout.BackupRef(report.system, report.kind, report.name, report.backup_id)
+    key = layout.report_key(ref, report.started_at, report.upgrade)
     stem = key.removesuffix(".json")
-    page = html.render(report.to_document(), _history(plan, report))
+    page = html.render(report.to_document(), [] if report.upgrade else reports_of(plan))
     data = {key: report.to_bytes(), f"{stem}.md": markdown.render(report).encode(), f"{stem}.html": page.encode()}
     faults, files = [], []
     if plan.report_dir is not None:
@@ -47,18 +48,6 @@ def deliver(plan: DrillPlan, report: DrillReport) -> tuple[list[str], list[str]]
         except LifeboatError as error:
             faults.append(str(error))
     return faults, files
-
-
-def _history(plan: DrillPlan, report: DrillReport) -> list[DrillReport]:
-    """What earlier drills of the same asset measured, as far as this host can read it: a report repository need only take."""
-    places = [plan.report_repository] if plan.report_repository is not None else []
-    if plan.report_dir is not None and plan.report_dir.is_dir():
-        places.append({"type": "posix", "path": str(plan.report_dir)})
-    found: list[DrillReport] = []
-    for place in places:
-        with contextlib.suppress(LifeboatError), open_repository("report", place, read_only=True) as repository:
-            found += past_reports(repository, report.system, report.kind, report.name)
-    return found
 
 
 def _write(path: Path, content: bytes) -> None:

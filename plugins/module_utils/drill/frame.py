@@ -58,6 +58,8 @@ class Frame(ABC):
         self.found: Found | None = None
         self.isolation: Isolation | None = None
         self.settings: dict[str, str] = {}
+        # Of the throwaway server: as it was asked for, until its programs were found.
+        self.postgresql = str(plan.server_major or "")
         self._keys: Mapping[str, OpenedKey] = {}
         self._workspace: Workspace | None = None
         self._target: Target | None = None

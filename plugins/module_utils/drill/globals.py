@@ -131,19 +131,19 @@ def restore_globals(plan: DrillPlan, found: FoundGlobals, target: Target) -> Che
         passing = isinstance(error, (RepositoryError, DrillRefused)) and not isinstance(error, ObjectMissing)
         return CheckResult("globals", UNVERIFIED if passing else FAILED, where, "could not be fetched and opened", str(error))
     try:
-        return _restored(target, psql, script, evidence)
+        return _restored(target, psql, script, evidence, manifest.server_version_num // 10000 != target.running.major)
     finally:
         script.unlink()
 
 
-def _restored(target: Target, psql: Psql, script: Path, evidence: GlobalsEvidence) -> CheckResult:
+def _restored(target: Target, psql: Psql, script: Path, evidence: GlobalsEvidence, other_major: bool) -> CheckResult:
     cluster = target.running
     # Opened before: production's superuser may not log in, or be let in only once.
     with cluster.connect("template1", "lifeboat drill globals") as conn:
         conninfo = cluster.login("template1").conninfo(f"lifeboat {target.workspace.drill_id}")
         try:
             code, lines = logical.run_program(target, psql.argv(conninfo, script), [script.parent])
-            compared = compare_globals(evidence, read_globals(conn, passwords=True))
+            compared = compare_globals(evidence, read_globals(conn, passwords=True), other_major)
         finally:
             _make_usable(conn, cluster.superuser)
     errors = list(_unexpected(lines, script, cluster.superuser))

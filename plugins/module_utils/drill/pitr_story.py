@@ -92,6 +92,7 @@ class PitrStory(Frame):
         with watch.phase("guard", f"guards for base backup {manifest.backup_id} from {found.repository.name}"):
             self._reap_earlier()
             prepared = look_before(plan, found, try_writing=True)
+            self.postgresql = prepared.programs.postgres.version
             guard.check_space(plan, *links)
             programs = _Programs(prepared.programs.postgres.major, plan, prepared.programs.image)
             self.warnings += prepared.notes

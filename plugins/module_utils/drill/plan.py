@@ -16,6 +16,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.checks import fa
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import Check
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.moment import RecoveryTarget, parse_moment
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_terms import DEFAULT_BASE_NAME, LOGICAL, MODES, PITR, PitrTerms
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.throwaway import Throwaway
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError, LifeboatError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import validate
 from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.signature import parse_public_keys
@@ -25,13 +26,15 @@ __all__ = ["DEFAULT_WORK_DIR", "LATEST", "WAIVERS", "DrillPlan", "work_dir_of"]
 LATEST = "latest"
 DEFAULT_TIMEOUT_SECONDS = 24 * 3600.0
 """How long a drill may take: what a backup restores is code of others, and may wait for ever."""
+BY_OBJECTIVE = "objective"
+"""As an age: as often as the objective asks for."""
 DEFAULT_WORK_DIR = "/var/tmp/lifeboat"  # a place that is made with mode 0711, and refused when it is somebody else's
 KEYS = (
     "mode", "target", "markers", "database", "superuser", "data_checksums", "amcheck", "system", "name", "repositories", "repository",
     "backup_id", "identity_file", "key_repositories", "key_identity_file",
     "passphrase_file", "verify_keys", "objective", "check_groups", "timeout", "enforce_objective",
     "failure_at", "work_dir", "bin_dir", "run_as", "jobs", "globals", "production_hosts", "report_dir", "report_repository", "waive",
-    "reap", "checks", "preload_libraries",
+    "reap", "checks", "preload_libraries", "max_age", "server_major", "throwaway",
 )  # fmt: skip
 WAIVERS = ("isolation", "same_host", "writable_credential", "signature")
 
@@ -44,7 +47,8 @@ class DrillPlan:
 
     Durations are seconds; `jobs` 0 means one per processor.
     `identity_file` or `passphrase_file` opens the backup, whichever its method asks for.
-    `backup_id` is `latest` or an id. `failure_at` is aware, or None for the moment at which the drill begins.
+    `backup_id` is `latest` or an id. `failure_at` is aware, or None for the moment at which the drill begins. `max_age_seconds` is how old
+    the last good drill has to be for another one, None for one at each run; `server_major` is None for the backup's own.
     """
 
     system: str
@@ -75,6 +79,9 @@ class DrillPlan:
     pitr: PitrTerms = field(default_factory=PitrTerms)
     key_repositories: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     key_identity_file: str = ""
+    max_age_seconds: float | None = None
+    server_major: int | None = None
+    throwaway: Throwaway = field(default_factory=Throwaway)
 
     @classmethod
     def from_options(cls, given: Mapping[str, Any]) -> DrillPlan:
@@ -95,6 +102,11 @@ class DrillPlan:
         check_groups = options.texts(given, "check_groups", _WHERE, ())
         chosen = check_factory.of_groups(checks, check_groups, f"{_WHERE}.check_groups")
         repositories = _repositories(given)
+        server_major = options.integer(given, "server_major", _WHERE, None, minimum=10, maximum=99)
+        if server_major is not None and mode == PITR:
+            raise ConfigurationError(
+                "server_major: a base backup is the files of its own major version, and starts on no other", _WHERE, "Drill a dump."
+            )
         return cls(
             system=options.text(given, "system", _WHERE),
             name=options.text(given, "name", _WHERE, *([DEFAULT_BASE_NAME] if mode == PITR else [])),
@@ -123,6 +135,9 @@ class DrillPlan:
             waive=_waivers(given),
             mode=mode,
             pitr=pitr,
+            max_age_seconds=_max_age(given, promised, server_major),
+            server_major=server_major,
+            throwaway=Throwaway.from_options(options.mapping(given, "throwaway", _WHERE, {}), f"{_WHERE}.throwaway"),
         )
 
     @property
@@ -196,6 +211,25 @@ def _rpo(given: Mapping[str, Any], promised: objective.Objective, mode: str, pit
     named = isinstance(given_objective, Mapping) and given_objective.get("rpo") is not None
     kept_by_others = promised.wal if mode == LOGICAL else not pitr.target.latest
     return None if kept_by_others and not named else promised.rpo_seconds
+
+
+def _max_age(given: Mapping[str, Any], promised: objective.Objective, server_major: int | None) -> float | None:
+    """How old the last good drill has to be, in seconds; there has to be a place that remembers it, and a drill that counts."""
+    if given.get("max_age") in (None, ""):
+        return None
+    if given["max_age"] == BY_OBJECTIVE:
+        seconds = promised.drill_every_seconds
+    else:
+        seconds = options.duration_seconds(given, "max_age", _WHERE, minimum=1)
+    if not given.get("report_dir") and not given.get("report_repository"):
+        raise ConfigurationError("max_age without reports: nothing would remember the last drill", _WHERE, "Name a report_dir.")
+    for other, why in (
+        ("server_major", "a drill on another major version is not the one that is due" if server_major is not None else ""),
+        ("backup_id", "a backup that is named is drilled when somebody says so" if given.get("backup_id") not in (None, LATEST) else ""),
+    ):
+        if why:
+            raise ConfigurationError(f"max_age and {other}: {why}", _WHERE, "Leave one of them out.")
+    return seconds
 
 
 def _globals(given: Mapping[str, Any]) -> str:

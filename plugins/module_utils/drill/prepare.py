@@ -17,12 +17,13 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.account im
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose import Found, check_volumes, choose
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.choose_base import choose_base
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.fetch import Fetcher
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.image import open_image
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_archive import rehearse_chain
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_evidence import aimed
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_terms import PITR
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.target import Programs, rehearse_isolation, require_isolation
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DrillRefused, RepositoryError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DrillRefused, MissingTool, RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import manifest_key
 from ansible_collections.lifeboat.postgres.plugins.module_utils.manifest import Manifest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
@@ -40,6 +41,9 @@ class Prepared:
     fetcher: Fetcher
     programs: Programs
     notes: tuple[str, ...]
+
+
+_NO_CADENCE = "it says whether an upgrade would take these data, and does not count as the drill that was due"
 
 
 def open_repositories(plan: DrillPlan) -> list[Repository]:
@@ -61,7 +65,9 @@ def look_before(plan: DrillPlan, found: Found, try_writing: bool) -> Prepared:
         notes += unless_waived(plan, "writable_credential", look)
     guard.check_space(plan, manifest)
     account_for(plan.run_as)
-    programs = Programs(manifest.server_version_num // 10000, plan.bin_dir)
+    programs = _programs(plan, manifest)
+    if plan.server_major is not None and programs.postgres.major != manifest.server_version_num // 10000:
+        notes += [f"restored on PostgreSQL {programs.postgres.version}, production has {manifest.server_version}: {_NO_CADENCE}"]
     compress.decompressor()
     if plan.identity_file:
         guard.check_identity_place(plan.identity_file)
@@ -71,6 +77,25 @@ def look_before(plan: DrillPlan, found: Found, try_writing: bool) -> Prepared:
     fetcher.check_instructions()
     fetcher.check_identity()
     return Prepared(fetcher, programs, (*notes, *keeping_notes(found.repository, manifest), *programs.warnings))
+
+
+def _programs(plan: DrillPlan, manifest: Manifest) -> Programs:
+    """PostgreSQL of the backup's own major version, or of the one that was asked for; raises `MissingTool`, `DrillRefused`."""
+    own = manifest.server_version_num // 10000
+    wanted = plan.server_major or own
+    if wanted < own:
+        raise DrillRefused(
+            f"server_major is {wanted}, and backup {manifest.backup_id} is of PostgreSQL {own}: no older version reads a newer one's dump",
+            "restore_drill",
+            "Name the version that production is to be upgraded to.",
+        )
+    try:
+        return Programs(wanted, plan.bin_dir, open_image(plan.throwaway, plan.bin_dir, account_for(plan.run_as), plan.work_dir))
+    except MissingTool as missing:
+        if wanted == own:
+            raise
+        said = f"{missing.what.partition(',')[0]}, which server_major asks for"
+        raise MissingTool(said, missing.where, missing.next_step) from None
 
 
 def sealing_notes(manifest: Manifest) -> list[str]:

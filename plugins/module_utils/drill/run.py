@@ -8,6 +8,7 @@ expected to go wrong leaves this file as an error without a report.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,13 +17,14 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import PASSED
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.deliver import deliver
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.frame import Frame
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pending import look, turn
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_story import PitrStory
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_terms import PITR
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan, work_dir_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.prepare import rehearse
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.reap import reap_all
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.story import Story
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.teardown import reap
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DrillNotPassed, LifeboatError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DrillNotPassed
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import (
     DrillReport,
     Isolation,
@@ -30,7 +32,6 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document 
 )
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.verdict import Objective, derive_verdict, judge_objective
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import VERSION, host_name, now
-from ansible_collections.lifeboat.postgres.plugins.module_utils.seal.gpg_home import remove_stale_homes
 
 __all__ = ["drill", "run"]
 
@@ -38,16 +39,27 @@ __all__ = ["drill", "run"]
 def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
     """From options to a result, for the module and the command: a drill, or with `reap` what killed drills left.
 
-    Raises `DrillNotPassed` with the report in its `result`, `ConfigurationError` before anything runs.
+    With `max_age` it drills when that is due, and else only says when it will be (`due`). Raises `DrillNotPassed` with the
+    report in its `result`, `ConfigurationError` before anything runs.
     """
     if options.boolean(given, "reap", "restore_drill", False):
-        return _reap(given, check_mode)
+        return reap_all(work_dir_of(given), check_mode)
     plan = DrillPlan.from_options(given)
+    asked: dict[str, Any] = {}
+    notes: list[str] = []
+    if plan.max_age_seconds is not None:
+        due, notes = look(plan, plan.max_age_seconds)
+        asked["due"] = due.to_document()
+        if not due.due:
+            return {"changed": False, **asked, "warnings": notes}
+        progress(f"a drill is due: {due.reason}")
     if check_mode:
-        return {"changed": True, "rehearsal": rehearse(plan)}
-    report = drill(plan, progress)
+        return {"changed": True, "rehearsal": rehearse(plan), **asked, "warnings": notes}
+    with turn(plan.work_dir, progress) if asked else contextlib.nullcontext():
+        report = drill(plan, progress)
     faults, files = deliver(plan, report)
-    result = {"changed": True, "report": report.to_document(), "report_files": files, "warnings": list(report.warnings)}
+    warnings = [*notes, *report.warnings]
+    result = {"changed": True, "report": report.to_document(), "report_files": files, **asked, "warnings": warnings}
     if report.verdict != PASSED:
         raise DrillNotPassed(f"the drill's verdict is {report.verdict}: {report.reason}", _which(report), result=result)
     if plan.enforce_objective and not report.good:
@@ -107,27 +119,14 @@ def _report(plan: DrillPlan, story: Frame, started_at: dt.datetime, teardown: Te
         waived=tuple(sorted(plan.waive)),
         warnings=tuple(story.warnings),
         recovery=story.recovery,
+        server_version=found.manifest.server_version if found is not None else "",
+        postgresql=story.postgresql,
     )
 
 
 def _objective(plan: DrillPlan, verdict: str, rpo_seconds: float | None, verified_seconds: float | None) -> Objective:
     """Whether the promise was kept: a backup that did not pass keeps none, however young it is."""
     return judge_objective(plan.rpo_seconds, plan.rto_seconds, rpo_seconds if verdict == PASSED else None, verified_seconds)
-
-
-def _reap(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    if not check_mode:
-        remove_stale_homes()  # where a killed drill had imported its identity
-    found = [vars(reaped) for reaped in reap(work_dir_of(given), check_only=check_mode)]
-    result = {"changed": any(item["state"] == "reaped" for item in found), "reaped": found}
-    left = [item for item in found if item["state"] == "left"]
-    if left:
-        raise LifeboatError(
-            f"what a killed drill left could not be removed: {left[0]['drill_id']}: {left[0]['detail']}",
-            str(work_dir_of(given)),
-            result=result,
-        )
-    return result
 
 
 def _which(report: DrillReport) -> str:

@@ -61,6 +61,7 @@ class Story(Frame):
         with watch.phase("guard", f"guards for backup {manifest.backup_id} from {self.found.repository.name}"):
             self._reap_earlier()
             prepared = look_before(plan, self.found, try_writing=True)
+            self.postgresql = prepared.programs.postgres.version
             self.warnings += prepared.notes
             if self.found.signed_by:
                 self._take([CheckResult("signature", PASSED, "signed by one of verify_keys", f"signed by {self.found.signed_by}")])

@@ -37,6 +37,7 @@ __all__ = ["compare"]
 def compare(expected: Evidence, connection: Connection[Any]) -> list[CheckResult]:
     """Compare the restored database with the evidence; `connection` is an autocommit superuser of `open_connection`.
 
+    On another major version than production's, what that version prints and grants otherwise is compared by its names alone.
     Runs read-only in one transaction. A comparison that breaks is `unverified` with its cause.
     """
     with _read_only(connection):
@@ -126,7 +127,7 @@ def _sequences(expected: Evidence, connection: Connection[Any]) -> CheckResult:
 def _schema(expected: Evidence, connection: Connection[Any]) -> CheckResult:
     restored = read_definitions(connection)
     found = {name: definition.digest for name, definition in restored.objects.items()}
-    wrong = _differences(expected.objects, expected.unstable, found, expected.rules)
+    wrong = _differences(expected.objects, expected.unstable, found, _by_definition(expected, connection))
     unverified = [f"{what}: {why}" for what, why in _missing(expected, "definition of ").items()]
     unverified += [f"every {kind} on the target: {why}" for kind, why in restored.unread.items()]
     return _verdict(
@@ -135,19 +136,19 @@ def _schema(expected: Evidence, connection: Connection[Any]) -> CheckResult:
         f"{many(len({*expected.objects, *expected.unstable}), 'object')} as in production",
         f"{many(len(found), 'object')}, {len(wrong)} different",
         [*unverified, *_other_rules(expected)],
-        _changed_meanwhile(expected.unstable),
+        "; ".join(filter(None, (_changed_meanwhile(expected.unstable), _other_major(expected, connection)))),
     )
 
 
 def _privileges(expected: Evidence, connection: Connection[Any]) -> CheckResult:
-    wrong = _differences(expected.privileges, (), read_privileges(connection), expected.rules)
+    wrong = _differences(expected.privileges, (), read_privileges(connection), _by_definition(expected, connection))
     sides = (f"owners and grants of {many(len(expected.privileges), 'object')}", f"{len(wrong)} different")
     present = {row[0] for row in connection.execute("SELECT rolname::text FROM pg_roles").fetchall()}
     absent = [role for role in expected.roles if role not in present]
     if absent:
         # Owners and grants cannot come back to a role that is not there; that is the target's doing, not the backup's.
         return CheckResult("privileges", UNVERIFIED, *sides, f"roles missing on the target: {named(absent)}")
-    return _verdict("privileges", wrong, *sides, _other_rules(expected))
+    return _verdict("privileges", wrong, *sides, _other_rules(expected), _other_major(expected, connection))
 
 
 def _other_rules(expected: Evidence) -> list[str]:
@@ -156,10 +157,20 @@ def _other_rules(expected: Evidence) -> list[str]:
     return ["definitions were recorded by the rules of another version of lifeboat.postgres: only names were compared"]
 
 
-def _differences(recorded: Mapping[str, str], unstable: Sequence[str], restored: Mapping[str, str], rules: int) -> list[str]:
+def _other_major(expected: Evidence, connection: Connection[Any]) -> str:
+    """What to say where the target is of another major version: it prints some definitions otherwise, and has privileges of its own."""
+    recorded, here = expected.server_version_num // 10000, connection.info.server_version // 10000
+    return "" if recorded == here else f"recorded on PostgreSQL {recorded}, and this is {here}: only names were compared"
+
+
+def _by_definition(expected: Evidence, connection: Connection[Any]) -> bool:
+    return expected.rules == RULES and not _other_major(expected, connection)
+
+
+def _differences(recorded: Mapping[str, str], unstable: Sequence[str], restored: Mapping[str, str], definitions: bool) -> list[str]:
     """Missing, changed and surplus objects by name. What changed during the backup has to be there, in whichever form."""
     wrong = [f"{name} is missing" for name in [*recorded, *unstable] if name not in restored]
-    if rules == RULES:
+    if definitions:
         wrong += [f"{name} is different" for name, digest in recorded.items() if restored.get(name, digest) != digest]
     # A production that has dropped the schema public gets it back from template0.
     known = {*recorded, *unstable, "schema public"}

@@ -161,8 +161,11 @@ def steady(before: Globals, after: Globals) -> tuple[Globals, tuple[str, ...]]:
     return found, tuple(unstable)
 
 
-def compare_globals(expected: GlobalsEvidence, restored: Globals) -> CheckResult:
-    """Roles, memberships and grants on parameters as in production. A throwaway server has no place for tablespaces."""
+def compare_globals(expected: GlobalsEvidence, restored: Globals, other_major: bool = False) -> CheckResult:
+    """Roles, memberships and grants on parameters as in production. A throwaway server has no place for tablespaces.
+
+    With `other_major` the target is of another major version: attributes that only one of them knows are left out.
+    """
     wrong: list[str] = []
     changing = set(expected.unstable)
     for what, recorded, found in (
@@ -175,6 +178,8 @@ def compare_globals(expected: GlobalsEvidence, restored: Globals) -> CheckResult
             continue
         for name in sorted({*recorded, *found}):
             if f"{what} {name}" in changing or recorded.get(name) == found.get(name):
+                continue
+            if other_major and _same_where_both_know(recorded.get(name), found.get(name)):
                 continue
             wrong.append(f"{what} {name} {_difference(recorded.get(name), found.get(name))}")
     remarks = []
@@ -189,6 +194,15 @@ def compare_globals(expected: GlobalsEvidence, restored: Globals) -> CheckResult
     shown = [named(wrong)] if wrong else []
     found_words = f"{len(wrong)} different" if wrong else "all of them"
     return CheckResult("globals", FAILED if wrong else PASSED, sides, found_words, "; ".join([*shown, *remarks]))
+
+
+def _same_where_both_know(recorded: str | None, found: str | None) -> bool:
+    """Whether two definitions agree in every attribute that both of them have."""
+    try:
+        first, second = json.loads(recorded or ""), json.loads(found or "")
+    except ValueError:
+        return False
+    return isinstance(first, dict) and isinstance(second, dict) and all(first[key] == second[key] for key in {*first} & {*second})
 
 
 def _difference(recorded: str | None, found: str | None) -> str:

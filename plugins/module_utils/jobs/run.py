@@ -212,6 +212,9 @@ def _summary(result: Mapping[str, Any]) -> str:
         young = len(databases) - len(taken)
         said = f"{many(len(taken), 'database')} backed up" + (f": {', '.join(taken)}" if taken else "")
         return f"{said}; {young} had a young backup already" if young else said
+    due = result.get("due")
+    if isinstance(due, Mapping) and not due.get("due"):
+        return f"no drill is due: {due.get('reason', '')}"
     if isinstance(result.get("report"), Mapping):
         report = result["report"]
         return f"the drill of {report.get('name', '?')} {report.get('verdict', '?')}"

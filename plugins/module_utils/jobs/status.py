@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.drills import Standing, standing_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.job import JobFile
 from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.state import JobState, read_state, state_file
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import encode_name
@@ -21,13 +22,16 @@ __all__ = ["JobStatus", "status_of"]
 
 @dataclass(frozen=True)
 class JobStatus:
-    """`problem` is what is wrong with it in a few words, or "". `next_due` is None for a job that no clock starts."""
+    """`problem` is what is wrong with it in a few words, or "". `next_due` is None for a job that no clock starts. `drill` is about the
+    drills themselves, of a job that looks more often than it drills.
+    """
 
     job: JobFile
     state: JobState
     running: bool
     next_due: dt.datetime | None
     problem: str
+    drill: Standing | None = None
 
     def to_document(self) -> dict[str, Any]:
         return {
@@ -38,6 +42,7 @@ class JobStatus:
             "file": str(self.job.path),
             "part_of": self.job.part_of,
             "user": self.job.user,
+            **({} if self.drill is None else {"drill": self.drill.to_document()}),
         }
 
 
@@ -52,8 +57,9 @@ def _one(job: JobFile, moment: dt.datetime) -> JobStatus:
     # Another user's lock cannot be tried: then it is not known whether that job runs.
     known = not lock.exists() or os.access(lock, os.R_OK | os.W_OK)
     due = job.due(moment)
-    problem = fault or _problem(job, state, running or not known, moment)
-    return JobStatus(job, state, running, due[1] if due else None, problem)
+    drill = standing_of(job, moment, _made(job))
+    problem = fault or _problem(job, state, running or not known, moment) or (drill.problem if drill else "")
+    return JobStatus(job, state, running, due[1] if due else None, problem, drill)
 
 
 def _problem(job: JobFile, state: JobState, running: bool, moment: dt.datetime) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Ma
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.verdict import Objective, is_good
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
-__all__ = ["SCHEMA", "DrillReport", "Isolation", "Objective", "Phase", "PointInTime", "Teardown"]
+__all__ = ["SCHEMA", "DrillReport", "Isolation", "Objective", "Phase", "PointInTime", "Teardown", "major_of"]
 
 SCHEMA = 1
 
@@ -88,7 +89,8 @@ class DrillReport:
     the RTO to a server that serves, `verified_seconds` the RTO to the last green check; None when the drill did not get
     there. `rpo_seconds` is how far the restored state lies behind `failure_at`, or None with `rpo_note`. `settings` are
     those of the throwaway server that differ from production's. `waived` lists guards that were waived by name. `recovery` is
-    None for a dump.
+    None for a dump. `server_version` is that of the server that was backed up, `postgresql` that of the throwaway one; "" is not
+    known.
     """
 
     system: str
@@ -117,11 +119,18 @@ class DrillReport:
     waived: tuple[str, ...] = ()
     warnings: tuple[str, ...] = field(default=())
     recovery: PointInTime | None = None
+    server_version: str = ""
+    postgresql: str = ""
 
     @property
     def good(self) -> bool:
         """Passed, and every promise was kept (report/verdict.py)."""
         return is_good(self.verdict, self.objective)
+
+    @property
+    def upgrade(self) -> bool:
+        """Whether it was drilled on another major version than the backup's: then it is not the drill of a cadence."""
+        return bool(self.postgresql) and major_of(self.postgresql) != major_of(self.server_version)
 
     def to_document(self) -> dict[str, Any]:
         """The report as plain JSON data."""
@@ -145,7 +154,7 @@ class DrillReport:
                 f"the drill report has schema {schema!r}, this version reads {SCHEMA}", where, "Use a newer lifeboat.postgres."
             )
         try:
-            return strict.fields(cls, {key: value for key, value in document.items() if key != "schema"}, _READERS)
+            return strict.fields(cls, {**_LATER, **{key: value for key, value in document.items() if key != "schema"}}, _READERS)
         except ValueError as error:
             raise ManifestError(f"the drill report is not well formed: {error}", where) from None
 
@@ -157,6 +166,12 @@ class DrillReport:
         except (UnicodeDecodeError, ValueError):
             raise ManifestError("the drill report is not JSON", where) from None
         return cls.from_document(document, where)
+
+
+def major_of(version: str) -> int:
+    """The major version in "18.6" or "15.14 (Debian …)", 0 for a text that does not begin with one."""
+    match = re.match(r"\d+", version)
+    return int(match.group()) if match else 0
 
 
 def _plain(value: Any) -> Any:
@@ -171,6 +186,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
+_LATER = {"server_version": "", "postgresql": ""}
+"""What reports did not have from the first day on."""
 _SECONDS = strict.optional(strict.number)
 _READERS: dict[str, Any] = {
     "verdict": strict.one_of(VERDICTS),

@@ -72,6 +72,7 @@ def _facts(report: DrillReport) -> list[tuple[str, str]]:
     return [
         ("backup", f"{code(report.backup_id)} from {code(report.repository)}" if report.backup_id else "none found"),
         ("state of", _moment(report)),
+        ("PostgreSQL", f"{code(report.server_version)}, restored on {code(report.postgresql)}"),
         ("RTO to a server that serves", _measured(report.service_ready_seconds)),
         ("RTO to the last green check", _measured(report.verified_seconds) + _promised(objective.rto_seconds)),
         ("RPO", _measured(report.rpo_seconds) + _promised(objective.rpo_seconds) + _said(report.rpo_note)),

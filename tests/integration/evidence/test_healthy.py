@@ -37,6 +37,21 @@ def realistic(pair: Pair) -> Iterator[str]:
         yield name
 
 
+@pytest.mark.parametrize("pair", [15], indirect=True)
+def test_nothing_is_an_alarm_on_the_next_major_version_either(pair: Pair, realistic: str, tmp_path: Path) -> None:
+    taken = roundtrip.dump(pair.production, realistic, tmp_path / "dump", queries=QUERIES)
+    with Server(18) as target, restored(target, taken) as errors:
+        assert not errors.issues
+        results = compared(target, taken.evidence)
+        assert not alarms(results)
+        assert results["schema"].detail == results["privileges"].detail
+        target.execute("DROP TABLE app.refers CASCADE; INSERT INTO app.by_status VALUES ('new', 1)", taken.evidence.database)
+        changed = compared(target, taken.evidence)
+    assert results["schema"].detail == "recorded on PostgreSQL 15, and this is 18: only names were compared"
+    assert "table app.refers is missing" in changed["schema"].detail
+    assert changed["row counts"].verdict == "failed"
+
+
 @contextlib.contextmanager
 def _roles(server: Server) -> Iterator[None]:
     with server.connect() as connection:

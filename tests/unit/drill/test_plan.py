@@ -49,6 +49,14 @@ def test_an_objective_is_read_in_seconds() -> None:
     assert (plan.rpo_seconds, plan.rto_seconds) == (86400, 7200)
 
 
+def test_an_age_is_a_duration_or_as_often_as_the_objective_asks() -> None:
+    assert DrillPlan.from_options(GIVEN).max_age_seconds is None
+    kept = {**GIVEN, "report_dir": "/reports"}
+    assert DrillPlan.from_options({**kept, "max_age": "30d"}).max_age_seconds == 30 * 86400
+    assert DrillPlan.from_options({**kept, "max_age": "objective"}).max_age_seconds == 31 * 86400
+    assert DrillPlan.from_options({**kept, "max_age": "objective", "objective": "strict"}).max_age_seconds == 7 * 86400
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -69,6 +77,10 @@ def test_an_objective_is_read_in_seconds() -> None:
         ({"checks": [{"gaples": {}}]}, "Did you mean 'gapless'"),
         ({"verify_keys": ["ssh-rsa AAAA"]}, "ssh-ed25519"),
         ({"report_repository": {"type": "posix"}}, "path"),
+        ({"max_age": "30d"}, "max_age without reports"),
+        ({"max_age": "30d", "report_dir": "/r", "server_major": 18}, "max_age and server_major"),
+        ({"max_age": "30d", "report_dir": "/r", "backup_id": "20261121T031500Z-1a2b3c4d"}, "max_age and backup_id"),
+        ({"mode": "pitr", "server_major": 18}, "starts on no other"),
     ],
 )
 def test_a_wrong_option_is_named(change: dict[str, Any], says: str) -> None:
