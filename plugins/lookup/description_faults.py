@@ -64,11 +64,12 @@ class LookupModule(LookupBase):
     def run(self, terms: Any, variables: Any = None, **kwargs: Any) -> list[str]:
         if terms:
             raise AnsibleError("description_faults takes no terms: it looks at the variables of the host.")
-        self.set_options(var_options=variables, direct=kwargs)
+        base: Any = self  # whose methods are untyped
+        base.set_options(var_options=variables, direct=kwargs)
         try:
             return [
-                *unknown_names((str(name) for name in variables or ()), [str(word) for word in self.get_option("ignore")]),
-                *wrong_values(_plain(self.get_option("values"))),
+                *unknown_names((str(name) for name in variables or ()), [str(word) for word in base.get_option("ignore")]),
+                *wrong_values(_plain(base.get_option("values"))),
             ]
         except LifeboatError as error:
             raise AnsibleError(str(error)) from None

@@ -152,11 +152,11 @@ def test_a_wrong_value_is_one_sentence_and_nothing_is_changed(host: Host, given:
 @pytest.mark.needs("root")
 def test_users_share_the_folder_of_a_system_and_each_reads_what_its_own_jobs_need(host: Host) -> None:
     reader, owner = pwd.getpwnam("nobody"), pwd.getpwuid(0).pw_name
-    backup = {
+    backup: dict[str, Any] = {
         "part_of": "backup", "user": "nobody", "jobs": jobs("one"), "secrets": {"offsite": "hush", "vault.key": "hush"},
         "secret_users": {"vault.key": owner},
     }  # fmt: skip
-    keys = {"part_of": "keys", "user": owner, "jobs": jobs("keys")}
+    keys: dict[str, Any] = {"part_of": "keys", "user": owner, "jobs": jobs("keys")}
     set_up(host, **backup)
     set_up(host, **keys)
     assert [set_up(host, **given)["changed"] for given in (backup, keys)] == [False, False], "no set undoes what another one wants"
