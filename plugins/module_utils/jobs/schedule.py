@@ -27,8 +27,8 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _NIGHT_HOURS = 6
 """What has no hour runs in the first hours of the day."""
-_HORIZON_DAYS = 8 * 366
-"""A 29th of February may be eight years away."""
+_HORIZON_DAYS = 41 * 366
+"""A 29th of February on a Sunday may be forty years away."""
 
 _WORDS = ("hourly", "daily", "weekly", "monthly", "never")
 _HINT = (
