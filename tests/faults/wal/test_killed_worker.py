@@ -43,9 +43,9 @@ def proxy(versity_bucket: Bucket) -> Iterator[S3Proxy]:
 def far(proxy: S3Proxy, versity_bucket: Bucket, keys: Identity, request: pytest.FixtureRequest) -> Iterator[LaunchedServer]:
     """Archives into a store behind the proxy, and waits for an answer only for a short time, unless a test says for how long."""
     require("postgresql:18")
-    patience: str | None = getattr(request, "param", None)
-    spec = versity_bucket.spec(endpoint=proxy.endpoint, connect_timeout="2s", read_timeout=patience or "3s")
-    with LaunchedServer(18, {"here": spec}, keys, **({"stall_timeout": patience} if patience else {})) as server:
+    patience: str = getattr(request, "param", "3s")
+    spec = versity_bucket.spec(endpoint=proxy.endpoint, connect_timeout="2s", read_timeout=patience)
+    with LaunchedServer(18, {"here": spec}, keys, hand=False, stall_timeout="5m") as server:
         yield server
 
 
