@@ -7,6 +7,7 @@ More than was asked for is never taken back: a longer lock, a stricter mode and 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.store.policies i
 from ansible_collections.lifeboat.postgres.plugins.module_utils.store.promise import DAY, LEAST_DAYS
 from ansible_collections.lifeboat.postgres.plugins.module_utils.words import duration
 
-__all__ = ["Verdict", "judge", "lines", "stale_rules", "statements", "to_set"]
+__all__ = ["Verdict", "judge", "lines", "rules_for", "stale_rules", "statements", "to_set"]
 
 _SAID = {
     "versions": "versions: what is replaced or deleted is gone",
@@ -84,6 +85,11 @@ def statements(bucket: Bucket) -> list[dict[str, Any]]:
     ]
 
 
+def rules_for(bucket: Bucket, found: Found) -> tuple[Rule, ...]:
+    """The rules that this store can keep."""
+    return tuple(dataclasses.replace(rule, aborts=0) for rule in bucket.rules) if found.sweeps else bucket.rules
+
+
 def stale_rules(bucket: Bucket, found: Found) -> tuple[str, ...]:
     """Rules of ours below these prefixes that are wanted no longer."""
     wanted = {rule.name for rule in bucket.rules}
@@ -109,7 +115,7 @@ def _differs(word: str, bucket: Bucket, found: Found) -> bool:
         return bucket.encryption != "none" and not found.encryption
     if word == "lifecycle":
         there = ours(found.lifecycle)
-        return not all(same(there.get(rule.name), rule) for rule in bucket.rules) or bool(stale_rules(bucket, found))
+        return not all(same(there.get(rule.name), rule) for rule in rules_for(bucket, found)) or bool(stale_rules(bucket, found))
     wanted = statements(bucket)
     return bool(wanted) and not same_statements(found.policy, wanted)
 
@@ -171,7 +177,7 @@ def _wish(word: str, bucket: Bucket, found: Found) -> str:
     if word == "lock" and bucket.lock is not None:
         return f"{bucket.lock[0].lower()} for {max(bucket.lock[1], found.lock[1] if found.lock else 0)} days"
     if word == "lifecycle":
-        return _rules(bucket.rules) + _of_others(found)
+        return _rules(rules_for(bucket, found)) + _of_others(found)
     return {"versions": "kept", "public_access": "blocked", "encryption": bucket.encryption}.get(word, "as wanted")
 
 

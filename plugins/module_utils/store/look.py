@@ -26,7 +26,8 @@ _BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "Restrict
 @dataclass(frozen=True)
 class Found:
     """`lacks`: what the store does not know; `hidden`: what this credential may not see. `locks`: whether objects can be locked at
-    all; `lock`: mode and days of what locks by itself. `encryption` is "" where nothing is set."""
+    all; `lock`: mode and days of what locks by itself. `encryption` is "" where nothing is set. `sweeps`: the store removes uploads
+    that were not completed by itself, and forgets a rule that says so."""
 
     exists: bool
     versions: bool = False
@@ -38,6 +39,7 @@ class Found:
     policy: Mapping[str, Any] | None = None
     lacks: frozenset[str] = frozenset()
     hidden: frozenset[str] = frozenset()
+    sweeps: bool = False
 
 
 def look_at(client: S3Client) -> Found:
@@ -45,6 +47,7 @@ def look_at(client: S3Client) -> Found:
     first = client.ask("get_bucket_versioning", "looking at the bucket", attempts=_ATTEMPTS)
     if isinstance(first, Refusal) and first.code == "NoSuchBucket":
         return Found(exists=False)
+    headers = {} if isinstance(first, Refusal) else (first.get("ResponseMetadata") or {}).get("HTTPHeaders") or {}
     looking = _Looking(client)
     versioning = looking.take("versions", first)
     lock = looking.ask("lock", "get_object_lock_configuration", "ObjectLockConfiguration")
@@ -66,6 +69,7 @@ def look_at(client: S3Client) -> Found:
         policy=policy or None,
         lacks=frozenset(looking.lacks),
         hidden=frozenset(looking.hidden),
+        sweeps=headers.get("server") == "MinIO",
     )
 
 

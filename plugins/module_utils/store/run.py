@@ -17,7 +17,15 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import Li
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_client import S3Client
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_options import S3Options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.store.asked import Asked, Bucket, Tenant
-from ansible_collections.lifeboat.postgres.plugins.module_utils.store.judge import Verdict, judge, lines, stale_rules, statements, to_set
+from ansible_collections.lifeboat.postgres.plugins.module_utils.store.judge import (
+    Verdict,
+    judge,
+    lines,
+    rules_for,
+    stale_rules,
+    statements,
+    to_set,
+)
 from ansible_collections.lifeboat.postgres.plugins.module_utils.store.lifecycle import ours, same
 from ansible_collections.lifeboat.postgres.plugins.module_utils.store.look import Found, look_at
 from ansible_collections.lifeboat.postgres.plugins.module_utils.store.policies import PURPOSES, identity_policy, merged
@@ -87,7 +95,7 @@ def _rules(bucket: Bucket, found: Found, verdict: Verdict) -> Iterator[dict[str,
     if "lifecycle" not in verdict.differs:
         return
     there = ours(found.lifecycle)
-    for rule in bucket.rules:
+    for rule in rules_for(bucket, found):
         old = there.get(rule.name)
         if same(old, rule):
             continue

@@ -132,6 +132,12 @@ def test_cold_storage_that_is_wanted_no_longer_is_taken_away() -> None:
     assert stale_rules(bucket(), found(lifecycle=(TIDY, COLD))) == ("lifeboat-cold",)
 
 
+def test_a_store_that_sweeps_by_itself_is_not_asked_to_remember_it() -> None:
+    forgotten = found(lifecycle=({key: value for key, value in TIDY.items() if key != "AbortIncompleteMultipartUpload"},))
+    assert judge(bucket(), forgotten, True).differs == ("lifecycle",)
+    assert judge(bucket(), dataclasses.replace(forgotten, sweeps=True), True).differs == ()
+
+
 def test_a_policy_differs_only_by_what_it_says() -> None:
     place = bucket(principals={"offsite": {"write": ["writer"], "read": ["drill"], "prune": ["pruner"]}})
     others = {"Version": "2012-10-17", "Statement": [{"Sid": "Theirs", "Effect": "Allow", "Principal": "*", "Action": "s3:GetObject"}]}
