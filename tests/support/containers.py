@@ -59,7 +59,9 @@ def image_tar() -> Path:
         if found:
             wanted.add(Path(found))
     tree = directory.parent
-    libraries = [path for path in tree.rglob("*") if path.is_file() and (os.access(path, os.X_OK) or ".so" in path.name)]
+    # Without the compiler, which is larger than all the rest: PostgreSQL goes on without it.
+    found_there = [path for path in tree.rglob("*") if not path.name.startswith("llvmjit")]
+    libraries = [path for path in found_there if path.is_file() and (os.access(path, os.X_OK) or ".so" in path.name)]
     said = subprocess.run(["ldd", *map(str, [*wanted, *libraries])], capture_output=True, text=True).stdout
     wanted |= {Path(path) for path in re.findall(r"(?:=> |^\t)(/\S+) \(", said, re.MULTILINE)}
     loaded = "use strict; use Socket; print join(qq(\\n), values %INC, @DynaLoader::dl_shared_objects)"
@@ -68,7 +70,9 @@ def image_tar() -> Path:
     names = [str(path) for path in [*sorted(wanted), tree, *([share] if share.exists() else [])]] + modules + ["/usr/share/zoneinfo/UTC"]
     names += [str(path) for path in [Path("/usr/lib/locale/C.utf8")] if path.exists()]
     pack = subprocess.Popen(
-        ["tar", "-c", "-h", "--exclude=*/bitcode", "--exclude=*/man", "-f", "-", *names], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ["tar", "-c", "-h", "--exclude=*/bitcode", "--exclude=*/llvmjit*", "--exclude=*/man", "-f", "-", *names],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     subprocess.run(["tar", "-x", "-C", str(root), "-f", "-"], stdin=pack.stdout, check=True)
     pack.wait()
