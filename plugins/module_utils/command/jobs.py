@@ -119,6 +119,8 @@ def _lines(found: Sequence[Any], moment: dt.datetime) -> Iterator[tuple[str, str
         due = f"{one.next_due:%Y-%m-%d %H:%M}" if one.next_due else "not scheduled"
         mark, tone = ("!", "bad") if one.problem else (" ", "good" if state.last_success else "")
         yield f"{mark} {one.job.name:{width}}  {since:>14}  {result:>13}  {due}", tone
+        if one.doing:
+            yield f"    {shortened(one.doing, _COLUMNS - 4)}", ""
         if one.drill is not None:
             yield f"    {shortened(one.drill.words, _COLUMNS - 4)}", ""
         if one.problem:

@@ -23,15 +23,28 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import en
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
 
-__all__ = ["JobLog", "log_file"]
+__all__ = ["JobLog", "last_progress", "log_file"]
 
 FILE_BYTES, FILES = 1024 * 1024, 5
+_LAST_BYTES = 16 * 1024
 _SYSLOG = "/dev/log"
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 def log_file(log_dir: Path, system: str, job: str) -> Path:
     return log_dir / encode_name(system) / f"{job}.jsonl"
+
+
+def last_progress(path: Path) -> str:
+    """What the job that goes on said last of itself, "" where that cannot be read or it has said nothing yet."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LAST_BYTES))
+            lines = file.read().splitlines()
+        last = json.loads(lines[-1]) if lines else {}
+    except (OSError, ValueError):
+        return ""
+    return str(last.get("message", "")) if isinstance(last, dict) and last.get("event") == "progress" else ""
 
 
 class JobLog:

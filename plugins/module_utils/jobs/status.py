@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.drills import Standing, standing_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.job import JobFile
+from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.log import last_progress, log_file
 from ansible_collections.lifeboat.postgres.plugins.module_utils.jobs.state import JobState, read_state, state_file
 from ansible_collections.lifeboat.postgres.plugins.module_utils.layout import encode_name
 from ansible_collections.lifeboat.postgres.plugins.module_utils.private_directory import is_held
@@ -23,7 +24,7 @@ __all__ = ["JobStatus", "status_of"]
 @dataclass(frozen=True)
 class JobStatus:
     """`problem` is what is wrong with it in a few words, or "". `next_due` is None for a job that no clock starts. `drill` is about the
-    drills themselves, of a job that looks more often than it drills.
+    drills themselves, of a job that looks more often than it drills. `doing` is what a job that goes on said last, or "".
     """
 
     job: JobFile
@@ -32,6 +33,7 @@ class JobStatus:
     next_due: dt.datetime | None
     problem: str
     drill: Standing | None = None
+    doing: str = ""
 
     def to_document(self) -> dict[str, Any]:
         return {
@@ -42,6 +44,7 @@ class JobStatus:
             "file": str(self.job.path),
             "part_of": self.job.part_of,
             "user": self.job.user,
+            "doing": self.doing,
             **({} if self.drill is None else {"drill": self.drill.to_document()}),
         }
 
@@ -59,7 +62,8 @@ def _one(job: JobFile, moment: dt.datetime) -> JobStatus:
     due = job.due(moment)
     drill = standing_of(job, moment, _made(job))
     problem = fault or _problem(job, state, running or not known, moment) or (drill.problem if drill else "")
-    return JobStatus(job, state, running, due[1] if due else None, problem, drill)
+    doing = last_progress(log_file(job.log_dir, job.system, job.job)) if running else ""
+    return JobStatus(job, state, running, due[1] if due else None, problem, drill, doing)
 
 
 def _problem(job: JobFile, state: JobState, running: bool, moment: dt.datetime) -> str:

@@ -144,6 +144,8 @@ def test_two_jobs_at_the_same_hour_drill_one_after_the_other(practice: Practice)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     with practice.jobs.start("run", "drill-shop") as waiting:
         eventually(lambda: any("wait for the drill" in line for line in practice.lines()), "the job waits for its turn")
+        status = practice.jobs.status()["drill-shop"]
+        assert (status["running"], status["doing"]) == (True, f"wait for the drill that goes on in {practice.work_dir}")
         os.close(descriptor)
         waiting.communicate(timeout=300)
     assert waiting.returncode == 0
