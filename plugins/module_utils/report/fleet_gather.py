@@ -98,9 +98,7 @@ def _promised(given: Any) -> Promised:
     found = objective.resolve(given, f"{_WHERE}: objective")
     if not given:
         return Promised()
-    return Promised(
-        found.tier, found.rpo_seconds, found.rto_seconds, found.freshness_seconds, found.drill_every_seconds, found.wal
-    )
+    return Promised(found.tier, found.rpo_seconds, found.rto_seconds, found.freshness_seconds, found.drill_every_seconds, found.wal)
 
 
 def gather(given: Mapping[str, Any], check_mode: bool = False) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def _of(system: System, light: Light) -> Iterator[str]:
         yield f"- {'bad' if verdict == FAILED else 'in doubt'}: {code(said)}"
     if light.reasons:
         yield ""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for drills in system.drills:
         last = drills.last
         if last is None:

@@ -118,9 +118,7 @@ _MEASURED = strict.nested(
     },
 )  # fmt: skip
 _AUDITED = strict.nested(Audited, {"verdict": strict.one_of(("good", "weak", "unknown"))})
-_JUDGED = strict.nested(
-    Judged, {"state": strict.one_of(STATES), "moment": _MOMENT, "limit_seconds": _SECONDS, "size_bytes": strict.count}
-)
+_JUDGED = strict.nested(Judged, {"state": strict.one_of(STATES), "moment": _MOMENT, "limit_seconds": _SECONDS, "size_bytes": strict.count})
 _FIELDS: Mapping[str, Reader] = {
     "looked_at": strict.moment,
     "objective": _PROMISED,

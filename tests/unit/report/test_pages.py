@@ -20,6 +20,8 @@ from support.pages import HOSTILE, Page, outside_of_code
 from support.reports import a_history, a_report
 
 SECONDS = st.none() | st.floats(0, 1e9)
+
+
 def everywhere(text: str) -> DrillReport:
     """A report that has this text in every place that takes one."""
     return a_report(
