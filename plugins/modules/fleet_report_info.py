@@ -174,7 +174,7 @@ part:
       description: Of each asset the whole report of its last drill, and what every drill measured.
       type: list
       elements: dict
-    keys:
+    protected_keys:
       description: The application's keys, with their fingerprints and what the newest backups need.
       type: list
       elements: dict

@@ -83,7 +83,7 @@ def a_system(**fields: Any) -> System:
                 ),
             ),
             drills=(Drills("base", "main", recovery, recovered), Drills("database", "shop", a_report(), history)),
-            keys=(
+            protected_keys=(
                 Key("master-key", "vault", "20261101T020000Z-0a0b0c0d", PRINT, PRINT, ""),
                 Key("env", "vault", "20261101T020000Z-0a0b0c0e", PRINT[:-1] + "9", "", ""),
             ),
@@ -124,7 +124,14 @@ def doubtful(name: str) -> System:
     away = Place("offsite", "s3", "", "connection to the store timed out (offsite). Look at the network, and at the store.")
     drills = tuple(dataclasses.replace(one, last=None, history=()) for one in good.drills)
     return dataclasses.replace(
-        good, system=name, audit=(*good.audit, weak), places=(good.places[0], away), drills=drills, archives=(), keys=(), freshness=()
+        good,
+        system=name,
+        audit=(*good.audit, weak),
+        places=(good.places[0], away),
+        drills=drills,
+        archives=(),
+        protected_keys=(),
+        freshness=(),
     )
 
 
@@ -157,7 +164,7 @@ def everywhere(word: str) -> System:
         ),
         archives=(dataclasses.replace(good.archives[0], repository=word, problems=(word,)),),
         drills=(Drills(word, word, report, good.drills[1].history), Drills(word, word, None, ())),
-        keys=(Key(word, word, word, word, word, word), Key(word, "", "", "", word, "")),
+        protected_keys=(Key(word, word, word, word, word, word), Key(word, "", "", "", word, "")),
         audit=tuple(Audited(word, word, verdict, word, word) for verdict in ("good", "weak", "unknown")),
         freshness=tuple(dataclasses.replace(one, what=what, asset=word, repository=word, state="late", reason=word, id=word)
                         for one, what in zip(good.freshness, ("backup", "log", "drill", word))),

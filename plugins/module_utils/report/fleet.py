@@ -164,7 +164,7 @@ class System:
     assets: tuple[Asset, ...] = ()
     archives: tuple[Archive, ...] = ()
     drills: tuple[Drills, ...] = ()
-    keys: tuple[Key, ...] = ()
+    protected_keys: tuple[Key, ...] = ()
     audit: tuple[Audited, ...] = ()
     freshness: tuple[Judged, ...] = ()
     unknown: tuple[str, ...] = ()

@@ -41,7 +41,7 @@ def details_of(number: int, system: System, light: Light, unfolded: bool) -> str
     """Everything about one system, to be folded; `number` is its place in the list above."""
     tier = system.objective.tier or ("an objective of its own" if system.objective.anything else "no objective")
     title = f'{mark(light.verdict, light.word)}<span>{text(system.system)}</span><span class="soft">{text(tier)}</span>'
-    parts = [_reasons(light), _figures(system), _reach(system), _drills(system), _places(system), _keys(system.keys)]
+    parts = [_reasons(light), _figures(system), _reach(system), _drills(system), _places(system), _keys(system.protected_keys)]
     parts += [_audit(system.audit), _freshness(system.freshness), _about(system)]
     return (
         f'<details class="system"{" open" if unfolded else ""}><summary><h2>{title}</h2></summary>'

@@ -120,7 +120,7 @@ def _reasons(system: System) -> Iterator[tuple[str, str]]:
     for archive in system.archives:
         if archive.problems and archive.repository not in logs:
             yield UNVERIFIED, f"the log in {archive.repository}: {archive.problems[0]}"
-    for key in system.keys:
+    for key in system.protected_keys:
         if key.problem:
             yield (FAILED if key.vault else UNVERIFIED), f"key {key.name}{f' in {key.vault}' if key.vault else ''}: {key.problem}"
     for audited in system.audit:

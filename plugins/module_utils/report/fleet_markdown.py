@@ -91,7 +91,7 @@ def _of(system: System, light: Light) -> Iterator[str]:
         yield from table(("drill", "verdict", "RTO", "RPO", "checks"), rows)
         yield ""
     yield from table(("repository", "backups", "not good", "from", "to"), map(_place, system.places))
-    for key in system.keys:
+    for key in system.protected_keys:
         yield from ("", f"- key {code(key.name)} {code(key.fingerprint or key.needed)} in {code(key.vault)}{_problem(key.problem)}")
     weak = [finding for finding in system.audit if finding.verdict == "weak"]
     if weak:

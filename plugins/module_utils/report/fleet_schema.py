@@ -126,7 +126,7 @@ _FIELDS: Mapping[str, Reader] = {
     "assets": strict.tuple_of(_ASSET),
     "archives": strict.tuple_of(_ARCHIVE),
     "drills": strict.tuple_of(strict.nested(Drills, {"last": strict.optional(_drill), "history": strict.tuple_of(_MEASURED)})),
-    "keys": strict.tuple_of(strict.nested(Key)),
+    "protected_keys": strict.tuple_of(strict.nested(Key)),
     "audit": strict.tuple_of(_AUDITED),
     "freshness": strict.tuple_of(_JUDGED),
     "unknown": strict.tuple_of(strict.text),

@@ -179,7 +179,7 @@ def test_a_key_that_the_newest_backup_needs_and_no_vault_holds_is_missed(shelf: 
         named = dataclasses.replace(backup, keys={"master-key": shipped.keys["master-key"]})
         shelf.overwrite(place, layout.manifest_key(backup.ref), named.to_bytes())
     asked["key_repositories"] = {"vault": escrow.vault}
-    [key] = look(asked).keys
+    [key] = look(asked).protected_keys
     assert (key.name, key.vault, key.backup_id, key.problem) == ("master-key", "vault", shipped.backup_id, "")
     assert key.fingerprint == key.needed == shipped.keys["master-key"]
     assert judge(look(asked)).word == "proven"
@@ -188,7 +188,7 @@ def test_a_key_that_the_newest_backup_needs_and_no_vault_holds_is_missed(shelf: 
         other = dataclasses.replace(backup, keys={"master-key": "lk1:" + "0" * 32})
         shelf.overwrite(place, layout.manifest_key(backup.ref), other.to_bytes())
     assert judge(look(asked)).reasons[0][1] == (f"key master-key in vault: the newest backups need lk1:{'0' * 32}, which is not here")
-    assert [one.vault for one in look({**asked, "key_repositories": {}}).keys] == [""]
+    assert [one.vault for one in look({**asked, "key_repositories": {}}).protected_keys] == [""]
 
 
 def test_a_second_run_with_the_same_facts_writes_nothing_and_a_new_fact_does(shelf: Shelf, asked: dict[str, Any], tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ A_PLACE = dataclasses.asdict(Place("a", "posix"))
         ({"schema": 2}, "has schema 2, this version reads 1"),
         ({"surplus": 1}, r"fields missing: \[\], not known: \['surplus'\]"),
         ({"looked_at": "yesterday"}, "field 'looked_at': 'yesterday' is not a moment in UTC"),
-        ({"keys": [{"name": "k"}]}, "field 'keys': fields missing"),
+        ({"protected_keys": [{"name": "k"}]}, "field 'protected_keys': fields missing"),
         ({"audit": [{"rule": "", "where": "", "verdict": "fine", "detail": "", "advice": ""}]}, "expected one of good, unknown, weak"),
         ({"drills": [{"kind": "database", "name": "shop", "last": {"schema": 9}, "history": []}]}, "the drill report has schema 9"),
         ({"places": [{**A_PLACE, "days": [{"date": "1", "good": 1, "bad": 0, "size_bytes": 1}]}]}, "expected a day as 2026-11-21"),
@@ -117,8 +117,12 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"objective": Promised()}, "doubtful", "nothing was promised"),
     ({"unknown": ("nothing is known about drills: no",)}, "doubtful", "nothing is known about drills"),
-    ({"keys": (Key("k", "vault", "", "", "lk1:00", "there is no readable backup of it here"),)}, "failing", "key k in vault: there is no"),
-    ({"keys": (Key("k", "", "", "", "lk1:00", ""),)}, "proven", ""),
+    (
+        {"protected_keys": (Key("k", "vault", "", "", "lk1:00", "there is no readable backup of it here"),)},
+        "failing",
+        "key k in vault: there is no",
+    ),
+    ({"protected_keys": (Key("k", "", "", "", "lk1:00", ""),)}, "proven", ""),
     ({"audit": (WEAK,)}, "doubtful", "encryption: backups are not sealed"),
     ({"audit": (dataclasses.replace(WEAK, verdict="unknown"),)}, "proven", ""),
     ({"freshness": (), "archives": (Archive("offsite", 3, 9, None, (), ("a segment is missing",)),)}, "doubtful", "a segment is missing"),
@@ -141,7 +145,7 @@ def test_nothing_known_is_never_good() -> None:
     assert judge(System("shop", "", LOOKED_AT, "0.1.0")).word == "doubtful"
 
 
-ADDED = [case for case in CASES if set(case[0]) <= {"audit", "unknown", "freshness", "drills", "keys"} and len(case[0]) == 1]
+ADDED = [case for case in CASES if set(case[0]) <= {"audit", "unknown", "freshness", "drills", "protected_keys"} and len(case[0]) == 1]
 
 
 @given(st.lists(st.sampled_from(ADDED), max_size=6))

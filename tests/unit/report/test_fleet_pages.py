@@ -162,7 +162,15 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_head() -> None:
 
 def test_a_fleet_of_nothing_known_has_a_page_too() -> None:
     blind = dataclasses.replace(
-        a_system(), places=(), assets=(), archives=(), drills=(), keys=(), audit=(), freshness=(), unknown=("nothing is known: no route",)
+        a_system(),
+        places=(),
+        assets=(),
+        archives=(),
+        drills=(),
+        protected_keys=(),
+        audit=(),
+        freshness=(),
+        unknown=("nothing is known: no route",),
     )
     texts = " ".join(Page(fleet_html.render(Fleet((blind,)))).texts)
     assert "nothing is known: no route" in texts
