@@ -284,7 +284,7 @@ options:
     type: int
   report_dir:
     description:
-      - Directory of this host that keeps the reports, JSON and Markdown, below C(<system>/reports/database/<name>/).
+      - Directory of this host that keeps the reports, JSON, Markdown, HTML and JUnit XML, below C(<system>/reports/database/<name>/).
     type: path
   report_repository:
     description:

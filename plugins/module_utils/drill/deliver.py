@@ -13,7 +13,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pending import reports_of
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError
-from ansible_collections.lifeboat.postgres.plugins.module_utils.report import html, markdown
+from ansible_collections.lifeboat.postgres.plugins.module_utils.report import html, junit, markdown
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import DrillReport
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 
@@ -31,6 +31,7 @@ def deliver(plan: DrillPlan, report: DrillReport) -> tuple[list[str], list[str]]
     stem = key.removesuffix(".json")
     page = html.render(report.to_document(), [] if report.upgrade else reports_of(plan))
     data = {key: report.to_bytes(), f"{stem}.md": markdown.render(report).encode(), f"{stem}.html": page.encode()}
+    data[f"{stem}.xml"] = junit.render(report).encode()
     faults, files = [], []
     if plan.report_dir is not None:
         for name, content in data.items():

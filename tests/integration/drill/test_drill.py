@@ -10,6 +10,7 @@ import json
 import os
 import re
 import stat
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,19 +94,20 @@ def test_a_healthy_backup_passes_with_its_measures(which: str, request: pytest.F
     assert len(told) == len(names)
     assert os.listdir(work_dir) == [".lock"]
 
-    written, ticket, page = (Path(path) for path in result["report_files"])
+    written, ticket, page, results = (Path(path) for path in result["report_files"])
     assert DrillReport.from_bytes(written.read_bytes()).to_document() == report == json.loads(written.read_bytes())
     assert stat.S_IMODE(written.stat().st_mode) == 0o600
     assert shop.backup_id in ticket.read_text()
     assert shop.backup_id in page.read_text()
     assert page.name == f"{written.stem}.html"
+    assert ElementTree.parse(results).getroot().get("failures") == "0"
 
 
 def test_no_secret_is_told(shop: BackedUp, work_dir: Path, tmp_path: Path) -> None:
     result = run_drill(shop.options(work_dir, report_dir=str(tmp_path)))
     secret = shop.identity.file.read_text().strip()
     texts = [json.dumps(result), *(path.read_text() for path in tmp_path.rglob("*") if path.is_file())]
-    assert len(texts) == 4
+    assert len(texts) == 5
     assert not [text for text in texts if secret in text or "PRIVATE KEY" in text]
 
 
@@ -223,7 +225,7 @@ def test_the_report_goes_to_a_report_repository_also_when_the_drill_fails(shop: 
     spec = {"type": "posix", "path": str(place)}
     report = shop.drill(work_dir, report_repository=spec, name="no such database")
     assert (report["verdict"], "no backup" in report["reason"]) == ("failed", True)
-    assert {path.suffix for path in place.rglob("*") if path.is_file()} == {".json", ".md", ".html"}
+    assert {path.suffix for path in place.rglob("*") if path.is_file()} == {".json", ".md", ".html", ".xml"}
 
 
 def test_a_report_that_cannot_be_stored_fails_a_drill_that_passed(shop: BackedUp, work_dir: Path, tmp_path: Path) -> None:
