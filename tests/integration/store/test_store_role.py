@@ -20,6 +20,8 @@ from support.stores import SECRET_KEY, Store
 pytestmark = [pytest.mark.usefixtures("no_ambient_aws"), pytest.mark.needs("collection:amazon.aws", "collection:community.aws")]
 
 LOCK: dict[str, Any] = {"object_lock": "compliance", "object_lock_days": 30}
+ESSENTIALS = {"lifeboat_store_encryption": "none", "lifeboat_store_public_access_block": False}
+"""Where the rest is not what a test looks at: each setting is a call of its own."""
 
 
 def s3(store: Store, bucket: str, **more: Any) -> dict[str, Any]:
@@ -80,6 +82,7 @@ def test_the_policies_hold_when_they_are_tried(versity_server: Store, tmp_path: 
             "reports": {"report": [users["report"][0]], "read": [users["read"][0]]},
         },
         lifeboat_store_policy_dir=str(tmp_path),
+        **ESSENTIALS,
     )
     assert done.status == 0, done.output
     assert "the store has no lifecycle rules" in done.output
@@ -119,7 +122,7 @@ def test_what_cannot_be_had_is_red_and_the_rest_is_set_all_the_same(moto_server:
         "offsite": s3(versity_server, bucket, **LOCK),
         "forgetful": s3(moto_server, "forgetful"),
     }
-    done = set_up(tmp_path, places, versity_server, lifeboat_store_cold_after="30d")
+    done = set_up(tmp_path, places, versity_server, lifeboat_store_cold_after="30d", **ESSENTIALS)
     assert done.status != 0
     assert "away: repository 'away': looking at the bucket failed: the endpoint cannot be reached" in done.output
     assert "made-by-hand: the bucket exists without object lock" in done.output
