@@ -41,7 +41,7 @@ _CREDENTIAL = "Look at credentials_file and profile (or the environment), and wh
 
 # code: what happened, next step. {bucket}, {endpoint} are filled in.
 _REFUSED = {
-    "NoSuchBucket": ("bucket {bucket!r} does not exist", "Create it, or correct bucket, endpoint and region. Lifeboat creates none."),
+    "NoSuchBucket": ("bucket {bucket!r} does not exist", "Create it (the playbook store does), or correct bucket, endpoint and region."),
     "NoSuchUpload": (
         "the store no longer knows the upload",
         "Does a lifecycle rule or another program abort unfinished uploads too early?",
