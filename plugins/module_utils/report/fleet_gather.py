@@ -81,6 +81,8 @@ class _Asked:
             validate(name, spec)
         check_sources(specs)
         options.boolean(given, "try_credentials", _WHERE, False)
+        options.duration_seconds(given, "retention_schedule", _WHERE, None, minimum=1)
+        options.mapping(given, "encryption", _WHERE, None)
         return cls(
             system=options.text(given, "system", _WHERE),
             specs=specs,

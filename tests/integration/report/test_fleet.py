@@ -241,6 +241,29 @@ def test_a_wrong_value_is_answered_in_one_sentence(given: dict[str, Any], said: 
         write(given)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"repositories": {}}, "repositories is empty"),
+        ({"repositories": {"here": {"type": "psix"}}}, "psix"),
+        ({"report_repository": {"type": "posix"}}, "path is required"),
+        ({"key_repositories": {"vault": {"type": "posix", "pth": "/x"}}}, "pth"),
+        ({"objective": "standart"}, "standart"),
+        ({"assets": [{"kind": "databse", "name": "shop"}]}, "databse"),
+        ({"wal_max_age": "soon"}, "wal_max_age"),
+        ({"verify_keys": ["nonsense"]}, "key"),
+        ({"retention_schedule": "soon"}, "retention_schedule"),
+        ({"encryption": "age"}, "encryption: expected a mapping"),
+        ({"audit": "perhaps"}, "audit: expected true or false"),
+        ({"try_credentials": "perhaps"}, "try_credentials: expected true or false"),
+        ({"ignor": []}, "Did you mean 'ignore'"),
+    ],
+)
+def test_a_wrong_option_of_a_look_is_answered_in_one_sentence(asked: dict[str, Any], given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
+        gather({**asked, **given})
+
+
 def test_a_part_of_somebody_else_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="part 2"):
         write({"parts": [a_system().to_document(), {"schema": 1}], "dest": str(tmp_path / "fleet.html")})
@@ -265,22 +288,24 @@ def test_the_playbook_puts_every_system_on_one_page_and_keeps_nothing_else(shelf
     }
     hosts: dict[str, Any] = {
         "drill1": {},
+        "drill3": {"lifeboat_system": "away", "ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 9},
         "drill2": {"lifeboat_system": "lost", "lifeboat_repositories": {"here": {"type": "psix"}}},
     }
     inventory = {"all": {"vars": variables, "children": {"drill": {"hosts": hosts}}}}
     rehearsal = play("report", inventory, tmp_path / "control", "--check", "--diff")
     assert rehearsal.status == 0, rehearsal.output
     assert list(page.parent.iterdir()) == []
-    assert "+# Fleet: 2 doubtful" in rehearsal.output
+    assert "+# Fleet: 3 doubtful" in rehearsal.output
     first = play("report", inventory, tmp_path / "control")
     assert first.status == 0, first.output
     assert first.recap("drill1")["changed"] == 1
     systems = first.stats["lifeboat_fleet"]["systems"]
-    assert {name: facts["light"] for name, facts in systems.items()} == {"shop": "doubtful", "lost": "doubtful"}
+    assert {name: facts["light"] for name, facts in systems.items()} == {"shop": "doubtful", "lost": "doubtful", "away": "doubtful"}
     assert "psix" in systems["lost"]["reasons"][0]
+    assert "Failed to connect to the host via ssh" in systems["away"]["reasons"][0]
     assert sorted(path.name for path in page.parent.iterdir()) == ["index.html", "index.json", "index.md"]
     assert "database {{ 7 * 7 }} &lt;b&gt;" in page.read_text(encoding="utf-8")  # a name is no template, either
     again = play("report", inventory, tmp_path / "control", "-e", "lifeboat_report_enforce=true")
     assert again.recap("drill1")["changed"] == 0, again.output
     assert again.status != 0
-    assert "2 doubtful: lost; shop" in again.output
+    assert "3 doubtful: away; lost; shop" in again.output
