@@ -211,8 +211,8 @@ options:
   throwaway:
     description:
       - Where the throwaway server comes from (see C(docs/throwaway.md)). PostgreSQL of this host, in namespaces, by default.
-      - With O(throwaway.type=container) it is that of an image, started by podman or docker without a network; this host needs no PostgreSQL.
-        With O(throwaway.type=compose) it is that of a service's image, run as a Compose project of the drill's own.
+      - With O(throwaway.type=container) it is that of an image, started by podman or docker without a network; this host needs no
+        PostgreSQL. With O(throwaway.type=compose) it is that of a service's image, run as a Compose project of the drill's own.
       - Nothing is pulled or built. The image has to hold the backup's own major version.
     type: dict
     suboptions:
@@ -307,7 +307,7 @@ options:
     type: bool
     default: false
 requirements:
-  - PostgreSQL server and client programs of the backup's major version, with the extensions that production uses, on this host or in an image
+  - PostgreSQL server and client programs of the backup's major version, with the extensions that production uses, here or in an image
   - podman, or docker 20.10 or newer, for O(throwaway) of type C(container); docker with its Compose plugin for C(compose)
   - psycopg >= 3.1
   - boto3 for repositories of type s3
