@@ -11,7 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ObjectExists, RepositoryError
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import AccessDenied, ObjectExists, RepositoryError
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import ObjectInfo, Upload
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_client import ATTEMPTS, Answer, in_utc, pauses
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.s3_faults import Refusal
@@ -87,8 +87,15 @@ class S3Upload(Upload):
 
     def publish(self) -> ObjectInfo:
         self.confirm()
-        if self._repository.stat(self.key) is not None:
+        unseen: AccessDenied | None = None
+        try:
+            there = self._repository.stat(self.key) is not None
+        except AccessDenied as denied:
+            there, unseen = False, denied
+        if there:
             raise self._exists()
+        if unseen is not None:
+            return self._published_unseen(unseen)
         return self._published_as(*self._commit(self._send_last()))
 
     def publish_listed(self) -> None:
@@ -102,6 +109,17 @@ class S3Upload(Upload):
             self._forget()
             return
         self._published_as(*self._commit(answer))
+
+    def _published_unseen(self, denied: AccessDenied) -> ObjectInfo:
+        """For a credential that may only put, as that of reports: the store's condition keeps what is there, its ETag proves what came."""
+        answer = denied if self._parts is not None or not self._repository.conditional else self._send_once(True)
+        if isinstance(answer, Refusal):
+            raise self._exists() if answer.exists else answer.error
+        if isinstance(answer, AccessDenied) or plain_etag(answer) != self._small()[1].hex():
+            raise denied
+        self._published = True
+        self._forget()
+        return ObjectInfo(self.key, self._size_bytes)
 
     def _published_as(self, answer: dict[str, Any], head: dict[str, Any]) -> ObjectInfo:
         if not self._matches(answer, head):

@@ -62,6 +62,18 @@ class TestCredentials:
         assert [found.key for found in repository.list()] == []
         assert repository.put("a/given-up", b"now").size_bytes == 3
 
+    def test_one_that_may_only_put_puts_and_replaces_nothing(self, bucket: Bucket) -> None:
+        user = bucket.store.add_user(f"reporter-{bucket.name}")
+        bucket.store.allow(bucket.name, {user[0]: ("s3:PutObject",)})
+        repository = open_repository("report", bucket.spec(user=user))
+        assert repository.put("a/report", b"1").size_bytes == 1
+        with pytest.raises(ObjectExists):
+            repository.put("a/report", b"2")
+        with pytest.raises(AccessDenied):
+            repository.put("a/large", os.urandom(11 * MIB))
+        assert open_repository("report", bucket.spec()).read("a/report") == b"1"
+        assert bucket.keys() == ["a/report"]
+
     def test_a_lock_is_proven_without_the_right_to_delete(self, bucket: Bucket) -> None:
         user = bucket.store.add_user(f"locker-{bucket.name}")
         bucket.store.allow(bucket.name, {user[0]: WRITER})
