@@ -96,6 +96,7 @@ WRONG: Mapping[str, Mapping[str, list[Any]]] = {
         "run_as": TEXT, "jobs": ["many", -1, 1000], "globals": ["perhaps"], "production_hosts": [{"a": 1}], "report_dir": PATH,
         "report_repository": ["reports", {"type": "psix"}], "waive": [["isolaton"]], "reap": ["perhaps"], "checks": CHECKS,
         "max_age": ["soon", "-1h", "0s", "30d"], "server_major": ["newest", 0, 9, 100],
+        "throwaway": ["container", {"type": "contianer"}, {"type": "container"}, {"image": "x"}, {"type": "compose", "service": "db"}],
     },
     "key_escrow": {
         "system": TEXT,

@@ -75,13 +75,15 @@ def test_an_engine_that_does_not_answer_is_something_that_may_be_left() -> None:
         (ROUTES, LOOPBACK, []),
         (ROUTES + "eth0\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n", LOOPBACK, ["a network by eth0"]),
         (ROUTES, LOOPBACK + "fe80000000000000020000fffe000001 02 40 20 80     eth0\n", ["a network by eth0"]),
-        ("", LOOPBACK, ["networks that could not be looked for (/proc/net/route cannot be read)"]),
+        ("", "", []),
+        (None, LOOPBACK, ["networks that could not be looked for (/proc/net/route cannot be read)"]),
     ],
 )
 def test_any_route_or_address_but_the_loopbacks_is_a_network(
-    routes: str, addresses: str, found: list[str], monkeypatch: pytest.MonkeyPatch
+    routes: str | None, addresses: str, found: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = {"/proc/net/route": routes, "/proc/net/if_inet6": addresses}
-    monkeypatch.setattr(proof, "_read", lambda _conn, path: files[path])
+    monkeypatch.setattr(proof, "_seen", lambda _conn, path: files[path])
+    monkeypatch.setattr(proof, "_read", lambda _conn, path: files[path] or "")
     conn: Any = None
     assert proof._networks(conn) == found
