@@ -72,7 +72,7 @@ options:
           - What it does.
         type: str
         required: true
-        choices: [logical, base, copy, prune, keys, verify, drill, heartbeat, catch-up, freshness]
+        choices: [logical, base, copy, prune, keys, verify, drill, reap, heartbeat, catch-up, freshness]
       options:
         description:
           - Its options, those of the module or command of the same purpose. Paths of secrets are among them, never a secret.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The lifeboat.postgres contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A report is delivered in three forms, and its page knows the drills before it, as far as they can be read."""
+"""A report is delivered in four forms, and its page knows the drills before it, as far as they can be read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_page_draws_the_drills_before_it_from_wherever_they_lie(tmp_path: Pa
     both = plan(report_dir=directory, report_repository={"type": "posix", "path": str(repository)})
     faults, files = deliver(both, a_report())
     assert faults == []
-    assert [Path(file).suffix for file in files] == [".json", ".md", ".html"]
+    assert [Path(file).suffix for file in files] == [".json", ".md", ".html", ".xml"]
     page = Path(files[2]).read_text()
     assert "of 5 drills good" in page
     assert page == next(repository.rglob("*20261121T040000Z-*.html")).read_text()
