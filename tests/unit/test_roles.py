@@ -55,7 +55,8 @@ def test_every_option_is_typed_described_and_either_required_or_has_a_default(ro
         assert ("elements" in option) == (option["type"] == "list"), path
         if "default" in option:
             assert isinstance(option["default"], TYPES[option["type"]]), path
-            given: list[object] = option["default"] if option["type"] == "list" else [option["default"]]
+            default: Any = option["default"]
+            given: list[Any] = default if option["type"] == "list" else [default]
             assert all(item in option.get("choices", given) for item in given), path
     assert all(option.get("required", False) != ("default" in option) for option in options.values())
 
