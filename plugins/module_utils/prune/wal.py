@@ -40,7 +40,7 @@ class Cut:
 
 @dataclass
 class OldWal:
-    """What went, or would go: files with their bytes; `first` and `last` are names."""
+    """What went, or would go: files with their bytes; `first` and `last` are names. What a lock keeps is in `locked` only."""
 
     files: int = 0
     size_bytes: int = 0
@@ -48,6 +48,12 @@ class OldWal:
     last: str = ""
     hidden: int = 0
     locked: int = 0
+
+    def count(self, name: str, version: StoredVersion) -> None:
+        if version.latest and not version.marker:
+            self.files += 1
+            self.size_bytes += version.size_bytes
+            self.first, self.last = self.first or name, name
 
 
 def cut_of(bases: Iterable[Manifest]) -> Cut | str:
@@ -75,25 +81,27 @@ def cut_of(bases: Iterable[Manifest]) -> Cut | str:
 def old_wal(repository: Repository, system: str, cut: Cut, remove: bool) -> OldWal:
     """Remove what lies before the cut, the oldest first, or only count it."""
     found = OldWal()
-    batch: list[StoredVersion] = []
+    batch: list[tuple[str, StoredVersion]] = []
     for name, version in _before(repository, system, cut, remove):
-        if version.latest and not version.marker:
-            found.files += 1
-            found.size_bytes += version.size_bytes
-            found.first, found.last = found.first or name, name
-        if remove:
-            batch.append(version)
-            if len(batch) >= _AT_ONCE:
-                _erase(repository, batch, found)
+        if not remove:
+            found.count(name, version)
+            continue
+        batch.append((name, version))
+        if len(batch) >= _AT_ONCE:
+            _erase(repository, batch, found)
     if batch:
         _erase(repository, batch, found)
     return found
 
 
-def _erase(repository: Repository, batch: list[StoredVersion], found: OldWal) -> None:
-    erased = repository.erase(batch)
+def _erase(repository: Repository, batch: list[tuple[str, StoredVersion]], found: OldWal) -> None:
+    erased = repository.erase([version for _name, version in batch])
     found.hidden += erased.hidden
     found.locked += len(erased.locked)
+    locked = set(erased.locked)
+    for name, version in batch:
+        if version.key not in locked:
+            found.count(name, version)
     batch.clear()
 
 

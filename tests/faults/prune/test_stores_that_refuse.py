@@ -21,10 +21,13 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import (
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune import act
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.plan import PrunePlan
 from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.run import run
+from ansible_collections.lifeboat.postgres.plugins.module_utils.prune.wal import Cut, old_wal
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.posix import PosixRepository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
-from support.prunes import directory, exists, fill, ids
-from support.s3proxy import Cut, Reply, S3Proxy
+from ansible_collections.lifeboat.postgres.plugins.module_utils.wal.names import segment_name
+from support.prunes import SEGMENT_BYTES, directory, exists, fill, ids, put_wal
+from support.s3proxy import Cut as CutLine
+from support.s3proxy import Reply, S3Proxy
 from support.shelf import Shelf
 from support.store_fixtures import Bucket
 
@@ -85,6 +88,20 @@ def test_what_is_locked_waits_and_is_said_and_the_rest_goes(versity_bucket: Buck
     shelf.close()
 
 
+def test_a_log_that_is_locked_stays_and_does_not_count_as_gone(versity_bucket: Bucket) -> None:
+    plain, locking = versity_bucket.spec(), versity_bucket.spec(object_lock="compliance", object_lock_days=1)
+    shelf = Shelf({"here": plain, "locked": locking})
+    locked = put_wal(shelf, [90], place="locked")[90]
+    free = locked.replace(segment_name(1, 90, SEGMENT_BYTES), segment_name(1, 91, SEGMENT_BYTES))
+    shelf.repositories["here"].put(free, b"sealed")
+    for gone in (1, 0):
+        found = old_wal(shelf.repositories["here"], "shop", Cut(100, 1, SEGMENT_BYTES, "x"), remove=True)
+        assert (found.files, found.locked) == (gone, 1)
+    there = [key for key in shelf.keys("here") if "/wal/" in key]
+    assert (locked in there, free in there) == (True, False)
+    shelf.close()
+
+
 def test_a_lock_goes_along_with_a_backup_that_a_longer_class_took_over(versity_bucket: Bucket, given: Any) -> None:
     locking = versity_bucket.spec(object_lock="compliance", object_lock_days=1)
     shelf = Shelf({"here": locking})
@@ -115,7 +132,7 @@ def test_a_backup_that_somebody_hid_is_not_taken_for_the_remains_of_a_killed_run
     assert [info.key for info in shelf.repositories["here"].list(layout.backup_prefix(made[1].ref))] != []
 
 
-@pytest.mark.parametrize("fault", [Reply(500, "InternalError"), Cut(after_bytes=200), Reply(403, "AccessDenied")])
+@pytest.mark.parametrize("fault", [Reply(500, "InternalError"), CutLine(after_bytes=200), Reply(403, "AccessDenied")])
 def test_a_listing_that_fails_midway_removes_nothing(rclone_bucket: Bucket, given: Any, fault: Any) -> None:
     shelf = Shelf({"here": rclone_bucket.spec()})
     fill(shelf, 5)
