@@ -92,7 +92,7 @@ def test_one_run_sets_up_a_drill_host_that_drills_at_once_and_then_goes_on_by_it
     assert (report["name"], report["verdict"]) == (site.database, "passed")
     assert run.stats["lifeboat_drills"][f"shop/{site.database}"] == report
     job = f"drill-{site.database}"
-    assert set(site.host.cron_lines()) == {"databases", "verify", job}
+    assert set(site.host.cron_lines()) == {"databases", "verify", job, "reap"}
     again = site.play("--limit", "drill1")
     assert (again.status, again.recap("drill1")["changed"]) == (0, 0), again.output
     assert site.host.run_as_cron(job) == 0
@@ -113,7 +113,7 @@ def test_a_job_has_what_its_drill_was_told_and_production_is_never_set_up_to_dri
     run = site.play("--tags", "drill", "--limit", "drill1", lifeboat_schedule=schedule, lifeboat_drill_max_age="14d")
     assert "there is no backup" in run.output, "so the drills of this run are red"
     lines = site.host.cron_lines()
-    assert set(lines) == {f"drill-{site.database}", "recovery-cluster"}
+    assert set(lines) == {f"drill-{site.database}", "recovery-cluster", "reap"}
     assert lines["recovery-cluster"].startswith("0 4 * * 0 root ")
     recovery, drill = site.job("recovery-cluster")["options"], site.job(f"drill-{site.database}")["options"]
     assert (recovery["mode"], recovery["name"], recovery["preload_libraries"]) == ("pitr", "cluster", ["pgaudit"])
