@@ -3,16 +3,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # Makes the image of the test hosts where podman does not have it yet, and prints its name: Debian 13 with systemd, sshd,
-# PostgreSQL, and the distribution's own Python libraries, no wheel of pip's. Root and debootstrap, no container registry.
+# cron, PostgreSQL, podman, and the distribution's own Python libraries, no wheel of pip's. Root and debootstrap, no container registry.
 # The name holds a digest of this file, so a change makes a new image; older ones are removed.
 set -euo pipefail
 
 release=trixie
 packages=(
   # A host as one finds it: services, a log-in, a way to become somebody else.
-  systemd systemd-sysv dbus openssh-server sudo iproute2 python3
+  systemd systemd-sysv dbus openssh-server cron sudo iproute2 python3
   # What lifeboat asks of a host. debootstrap does not resolve virtual packages: cryptography's backend is named.
   postgresql-17 postgresql-17-pgvector age zstd python3-psycopg python3-boto3 python3-cryptography python3-cffi-backend
+  # For a database in a container on such a host; its image is made of the host's own files.
+  podman runc conmon netavark
 )
 name=localhost/lifeboat-test-host
 image=$name:$release-$(sha256sum "${BASH_SOURCE[0]}" | cut -c1-12)
