@@ -51,9 +51,9 @@ def run_module(
     _respawn_for(_libraries(argument_spec, params))
     try:
         with stop_on_signals():
-            result = {"changed": False, **function(params, module.check_mode)}
+            result = {"changed": False, **_without_reserved(function(params, module.check_mode))}
     except LifeboatError as error:
-        known = {**getattr(error, "result", {})}
+        known = _without_reserved(getattr(error, "result", {}))
         _warn(module, known)
         module.fail_json(**{**known, "msg": str(error), "error": _parts(error)})
     except Stopped as stop:
@@ -65,6 +65,11 @@ def run_module(
         )
     _warn(module, result)
     module.exit_json(**result)
+
+
+def _without_reserved(result: Mapping[str, Any]) -> dict[str, Any]:
+    """By `unreachable` Ansible means the host itself, and drops it from the play: here it is repositories that could not be listed."""
+    return {f"{key}_repositories" if key == "unreachable" else key: value for key, value in result.items()}
 
 
 def _warn(module: AnsibleModule, result: dict[str, Any]) -> None:

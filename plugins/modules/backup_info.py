@@ -271,7 +271,7 @@ broken:
       description: What is wrong with it.
       type: str
   sample: []
-unreachable:
+unreachable_repositories:
   description: Repositories that could not be listed, by name, each with the reason. Their backups are not in RV(backups).
   returned: success
   type: dict

@@ -312,7 +312,7 @@ good:
   returned: success
   type: bool
   sample: true
-unreachable:
+unreachable_repositories:
   description: Repositories that could not be listed, by name, each with the reason.
   returned: success
   type: dict

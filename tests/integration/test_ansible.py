@@ -40,7 +40,8 @@ def work(params, check_mode):
             os.kill(os.getpid(), signal.SIGTERM)
         finally:
             open(params["note"], "w").write("cleaned up")
-    return {"check_mode": check_mode, "python": sys.executable, "warnings": ["only one recipient"], "given": params}
+    return {"check_mode": check_mode, "python": sys.executable, "warnings": ["only one recipient"], "given": params,
+            "unreachable": {"offsite": "no answer"}}
 
 def main():
     _ansible.INTERPRETERS = ("/nowhere/python", "@PYTHON@")
@@ -90,6 +91,13 @@ def test_a_result_goes_out_as_it_is_with_its_warnings(run: Run) -> None:
     assert "deprecated" not in result["output"]
     assert "hunter2" not in result["output"]
     assert run("--check")["check_mode"] is True
+
+
+def test_a_repository_that_is_unreachable_is_no_host_that_is(run: Run) -> None:
+    result = run()
+    assert result["unreachable_repositories"] == {"offsite": "no answer"}
+    assert "UNREACHABLE" not in result["output"]
+    assert "converted to bool" not in result["output"]
 
 
 def test_an_expected_fault_is_a_sentence_and_its_parts_and_what_is_known(run: Run) -> None:

@@ -275,7 +275,8 @@ def test_the_module_and_the_command_say_the_same_and_change_nothing(archive: Arc
     result = run_module("wal_archive_info", given, archive.root / "home", check=True)
     assert (result["failed"], result["changed"], result["good"]) == (False, False, True)
     documented = yaml.safe_load(wal_archive_info.RETURN)
-    assert set(archive.ask()) - {"warnings"} == set(documented)
+    # The module says it in another word: Ansible has a meaning of its own for this one.
+    assert set(archive.ask()) - {"warnings", "unreachable"} == set(documented) - {"unreachable_repositories"}
     assert set(result["archives"]["here"]) == set(documented["archives"]["contains"])
     assert set(result["archives"]["here"]["lag"]) == set(documented["archives"]["contains"]["lag"]["contains"])
     assert set(result["archives"]["here"]["window"]) == set(documented["archives"]["contains"]["windows"]["contains"])
