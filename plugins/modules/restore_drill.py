@@ -158,6 +158,12 @@ options:
       - Where the application's protected keys lie (M(lifeboat.postgres.key_escrow)), with credentials that can only list and read. Every
         key that the backup names is taken from there, opened in memory, and compared by its fingerprint; checks decrypt with it.
     type: dict
+  identity_key:
+    description:
+      - The name by which the vault (O(key_repositories)) holds the identity that opens the backup, in place of O(identity_file), for a
+        drill host that does not keep it. It is shipped there as any key (M(lifeboat.postgres.key_escrow)), is opened with
+        O(key_identity_file), and is in memory only, for as long as the drill takes.
+    type: str
   key_identity_file:
     description:
       - File on this host with the identity of one of the key recipients. Needed with O(key_repositories).
@@ -588,6 +594,7 @@ def main() -> None:
             "amcheck": {"type": "bool"},
             "backup_id": {"type": "str", "default": LATEST},
             "identity_file": {"type": "path"},
+            "identity_key": {"type": "str", "no_log": False},
             "key_repositories": {"type": "dict", "no_log": False},
             "key_identity_file": {"type": "path", "no_log": False},
             "passphrase_file": {"type": "path", "no_log": False},

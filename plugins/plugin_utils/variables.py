@@ -88,6 +88,7 @@ OF_ROLES = frozenset((
     "lifeboat_host_venv",
     "lifeboat_host_venv_packages",
     "lifeboat_identity_file",
+    "lifeboat_identity_key",
     "lifeboat_ignore_unknown",
     "lifeboat_job_timeout",
     "lifeboat_job_user",

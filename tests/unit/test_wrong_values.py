@@ -89,7 +89,7 @@ WRONG: Mapping[str, Mapping[str, list[Any]]] = {
         "mode": ["physical"], "target": [{"time": "2026-11-21T12:00:00Z"}], "markers": [{"must_exist": ["SELECT 1"]}],
         "database": ["shop"], "superuser": ["postgres"], "data_checksums": [True], "amcheck": [True], "preload_libraries": ["citus"],
         "system": TEXT, "name": TEXT, "repositories": REPOSITORIES, "repository": ["elsewhere"], "backup_id": ["yesterday"],
-        "identity_file": PATH, "passphrase_file": PATH, "verify_keys": KEYS,
+        "identity_file": PATH, "identity_key": ["backups", ["backups"]], "passphrase_file": PATH, "verify_keys": KEYS,
         "key_repositories": ["vault", {"vault": {"type": "psix"}}, {"vault": VAULT}], "key_identity_file": ["/x", *PATH],
         "objective": ["24h", {"rop": "24h"}, {"rpo": "soon"}, {"rto": "-1h"}], "check_groups": [["nightly"]], "timeout": DURATION,
         "enforce_objective": ["perhaps"], "failure_at": ["yesterday", "2026-11-21T12:00:00"], "work_dir": PATH, "bin_dir": PATH,

@@ -85,6 +85,7 @@ class Frame(ABC):
     def tell(self) -> None:
         try:
             with time_limit(self.plan.timeout_seconds), contextlib.ExitStack() as stack:
+                self._take_identity(stack)
                 self._drill([stack.enter_context(repository) for repository in open_repositories(self.plan)])
         except LifeboatError as error:
             self.findings.append(Finding(FAILED if isinstance(error, _BACKUP_IS_BAD) else UNVERIFIED, str(error)))
@@ -115,6 +116,15 @@ class Frame(ABC):
         for reaped in reap(self.plan.work_dir):
             if reaped.state != "running":
                 self.warnings.append(f"an earlier drill was killed and had left {reaped.drill_id}: {reaped.state}, {reaped.detail}")
+
+    def _take_identity(self, stack: contextlib.ExitStack) -> None:
+        """The identity out of the vault, where it lies on no host, for as long as the drill goes on."""
+        if self.plan.identity_key:
+            from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.identity import with_identity
+
+            with self.watch.phase("identity", "fetch and open the identity"):
+                self.plan, notes = stack.enter_context(with_identity(self.plan))
+            self.warnings += notes
 
     def _fetch_keys(self, manifest: Manifest, state_at: dt.datetime | None = None) -> None:
         """The protected keys that this backup needs, out of the vault; into memory only."""

@@ -31,7 +31,7 @@ BY_OBJECTIVE = "objective"
 DEFAULT_WORK_DIR = "/var/tmp/lifeboat"  # a place that is made with mode 0711, and refused when it is somebody else's
 KEYS = (
     "mode", "target", "markers", "database", "superuser", "data_checksums", "amcheck", "system", "name", "repositories", "repository",
-    "backup_id", "identity_file", "key_repositories", "key_identity_file",
+    "backup_id", "identity_file", "identity_key", "key_repositories", "key_identity_file",
     "passphrase_file", "verify_keys", "objective", "check_groups", "timeout", "enforce_objective",
     "failure_at", "work_dir", "bin_dir", "run_as", "jobs", "globals", "production_hosts", "report_dir", "report_repository", "waive",
     "reap", "checks", "preload_libraries", "max_age", "server_major", "throwaway",
@@ -46,7 +46,8 @@ class DrillPlan:
     """One drill of one database's backup, or with mode `pitr` of a base backup and its log.
 
     Durations are seconds; `jobs` 0 means one per processor.
-    `identity_file` or `passphrase_file` opens the backup, whichever its method asks for.
+    `identity_file` or `passphrase_file` opens the backup, whichever its method asks for; `identity_key` is the name by which the
+    vault holds the identity, where it lies on no host (drill/identity.py).
     `backup_id` is `latest` or an id. `failure_at` is aware, or None for the moment at which the drill begins. `max_age_seconds` is how old
     the last good drill has to be for another one, None for one at each run; `server_major` is None for the backup's own.
     """
@@ -55,6 +56,7 @@ class DrillPlan:
     name: str
     repositories: Mapping[str, Mapping[str, Any]]
     identity_file: str = ""
+    identity_key: str = ""
     passphrase_file: str = ""
     backup_id: str = LATEST
     verify_keys: Sequence[str] = ()
@@ -112,7 +114,7 @@ class DrillPlan:
             name=options.text(given, "name", _WHERE, *([DEFAULT_BASE_NAME] if mode == PITR else [])),
             repositories=repositories,
             **_keys(given, repositories, chosen),
-            identity_file=options.text(given, "identity_file", _WHERE, ""),
+            **_identity(given),
             passphrase_file=options.text(given, "passphrase_file", _WHERE, ""),
             timeout_seconds=options.duration_seconds(given, "timeout", _WHERE, DEFAULT_TIMEOUT_SECONDS, minimum=1),
             backup_id=_backup_id(given),
@@ -200,6 +202,19 @@ def _keys(given: Mapping[str, Any], repositories: Mapping[str, Mapping[str, Any]
             validate(name, spec)
         require_apart(vaults, repositories)
     return {"key_repositories": dict(vaults), "key_identity_file": identity_file}
+
+
+def _identity(given: Mapping[str, Any]) -> dict[str, str]:
+    """The identity by its file, or by the name that the vault knows it by."""
+    file = options.text(given, "identity_file", _WHERE, "")
+    key = options.text(given, "identity_key", _WHERE, "")
+    if file and key:
+        raise ConfigurationError(
+            "identity_file and identity_key both say where the identity is", _WHERE, "Leave out the file where no host is to hold it."
+        )
+    if key and not given.get("key_repositories"):
+        raise ConfigurationError("identity_key without key_repositories", _WHERE, "Name the vault that holds the identity.")
+    return {"identity_file": file, "identity_key": key}
 
 
 def _rpo(given: Mapping[str, Any], promised: objective.Objective, mode: str, pitr: PitrTerms) -> float | None:

@@ -119,13 +119,17 @@ def rehearse(plan: DrillPlan) -> dict[str, Any]:
     """What a drill would do, for check mode; raises what would refuse or fail it before it begins. Changes nothing."""
     archive_notes: list[str] = []
     with contextlib.ExitStack() as stack:
+        if plan.identity_key:
+            from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.identity import with_identity
+
+            plan, archive_notes = stack.enter_context(with_identity(plan))
         repositories = [stack.enter_context(repository) for repository in open_repositories(plan)]
         found = choose_base(plan, repositories)[0] if plan.mode == PITR else choose(plan, repositories)
         if plan.mode == PITR:
             plan = aimed(plan, found.manifest)
         prepared = look_before(plan, found, try_writing=False)
         if plan.mode == PITR:
-            archive_notes = [rehearse_chain(plan, found.repository, found.manifest)]
+            archive_notes += [rehearse_chain(plan, found.repository, found.manifest)]
     manifest = found.manifest
     key_notes = _rehearse_keys(plan, manifest)
     places = [f"{result.name}: {result.found}" for result in found.results]
