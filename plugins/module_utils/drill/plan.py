@@ -204,7 +204,7 @@ def _keys(given: Mapping[str, Any], repositories: Mapping[str, Mapping[str, Any]
     return {"key_repositories": dict(vaults), "key_identity_file": identity_file}
 
 
-def _identity(given: Mapping[str, Any]) -> dict[str, str]:
+def _identity(given: Mapping[str, Any]) -> dict[str, Any]:
     """The identity by its file, or by the name that the vault knows it by."""
     file = options.text(given, "identity_file", _WHERE, "")
     key = options.text(given, "identity_key", _WHERE, "")
