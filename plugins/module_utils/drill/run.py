@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.checks.base import PASSED
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.deliver import deliver
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.deliver import deliver, deliver_waiting
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.frame import Frame
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pending import look, turn
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pitr_story import PitrStory
@@ -47,9 +47,13 @@ def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[
     plan = DrillPlan.from_options(given)
     asked: dict[str, Any] = {}
     notes: list[str] = []
+    waiting = [] if check_mode else deliver_waiting(plan)
     if plan.max_age_seconds is not None:
         due, notes = look(plan, plan.max_age_seconds)
         asked["due"] = due.to_document()
+        if not due.due and waiting:
+            said = f"no drill is due, but the report of an earlier one could not be stored yet: {'; '.join(waiting)}"
+            raise DrillNotPassed(said, f"{plan.kind} {plan.name!r} of system {plan.system!r}", result={"changed": False, **asked})
         if not due.due:
             return {"changed": False, **asked, "warnings": notes}
         progress(f"a drill is due: {due.reason}")

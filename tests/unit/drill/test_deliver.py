@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.deliver import deliver
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.deliver import deliver, deliver_waiting
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
 from support.reports import a_history, a_report
 
@@ -44,6 +44,24 @@ def test_reports_that_cannot_be_read_cost_the_page_its_history_and_nothing_else(
     faults, files = deliver(plan(report_dir=tmp_path / "reports", report_repository=unusable), a_report())
     assert len(faults) == 1
     assert "History" not in Path(files[2]).read_text()
+
+
+def test_what_the_repository_did_not_take_is_brought_by_the_next_look(tmp_path: Path) -> None:
+    place = tmp_path / "repository"
+    place.write_text("in the way")
+    both = plan(report_dir=tmp_path / "reports", report_repository={"type": "posix", "path": str(place)})
+    faults, files = deliver(both, a_report())
+    assert (len(faults), len(files)) == (1, 4)
+    assert len(deliver_waiting(both)) == 1
+    place.unlink()
+    place.mkdir(mode=0o700)
+    half = place / Path(files[0]).relative_to(tmp_path / "reports")
+    half.parent.mkdir(parents=True)
+    half.write_bytes(Path(files[0]).read_bytes())
+    assert deliver_waiting(both) == []
+    kept = {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    assert kept == {str(Path(file).relative_to(tmp_path / "reports")): Path(file).read_bytes() for file in files}
+    assert sorted(str(path) for path in (tmp_path / "reports").rglob("*") if path.is_file()) == sorted(files)
 
 
 def test_another_databases_drills_are_not_its_history(tmp_path: Path) -> None:

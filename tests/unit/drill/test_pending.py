@@ -7,9 +7,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.deliver import deliver
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.pending import find_past, look
 from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.plan import DrillPlan
+from ansible_collections.lifeboat.postgres.plugins.module_utils.drill.run import run
+from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import DrillNotPassed
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.document import DrillReport
 from ansible_collections.lifeboat.postgres.plugins.module_utils.report.verdict import Objective
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
@@ -66,3 +69,15 @@ def test_a_drill_on_another_major_version_is_not_remembered_as_one(tmp_path: Pat
     _faults, files = deliver(host, a_report(started_at=now(), postgresql="18.1", server_version="15.14"))
     assert "/upgrades/" in files[0]
     assert find_past(host) == ([], [])
+
+
+def test_a_host_is_not_content_while_the_others_do_not_have_the_report(tmp_path: Path) -> None:
+    options = {"system": "shop", "name": "shop", "repositories": NOWHERE, "report_dir": str(tmp_path / "kept"), "max_age": "1d"}
+    given = {**options, "report_repository": unreadable(tmp_path)}
+    deliver(DrillPlan.from_options(given), just_now())
+    with pytest.raises(DrillNotPassed, match="no drill is due, but the report of an earlier one could not be stored yet"):
+        run(given)
+    (tmp_path / "file").unlink()
+    (tmp_path / "file").mkdir(mode=0o700)
+    assert run(given)["changed"] is False
+    assert list((tmp_path / "file").rglob("*.json"))
