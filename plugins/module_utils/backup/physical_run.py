@@ -11,9 +11,8 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.physical_job import ARCHIVED, KIND, PhysicalJob
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.young import young_backup
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.young import begin
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ArchiveError, ConfigurationError, WalConflict
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
@@ -29,9 +28,7 @@ def run(given: Mapping[str, Any], check_mode: bool = False, progress: Callable[[
     job = PhysicalJob.from_options(given)
     with contextlib.ExitStack() as stack:
         repositories = [stack.enter_context(repository) for repository in job.open_repositories()]
-        if not check_mode:
-            stack.enter_context(host_lock(job.system, KIND, job.name, job.lock_dir))
-        young = young_backup(job, repositories, KIND, job.name)
+        young = begin(stack, job, repositories, KIND, job.name, check_mode)
         if young is not None:
             return {
                 "changed": False,

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import options
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.job import DATABASE, GLOBALS, LogicalJob
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.lock import host_lock
-from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.young import young_backup
+from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.young import begin
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import LifeboatError, Locked
 from ansible_collections.lifeboat.postgres.plugins.module_utils.runtime import now
 from ansible_collections.lifeboat.postgres.plugins.module_utils.strict import format_moment
@@ -62,9 +61,7 @@ def _back_up_when_due(
     job: LogicalJob, repositories: Sequence[Repository], check_mode: bool, progress: Callable[[str], None]
 ) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
-        if not check_mode:
-            stack.enter_context(host_lock(job.system, DATABASE, job.name, job.lock_dir))
-        young = young_backup(job, repositories, DATABASE, job.name)
+        young = begin(stack, job, repositories, DATABASE, job.name, check_mode)
         if young is not None:
             age = (now() - young.snapshot_at).total_seconds()
             return {
@@ -122,9 +119,7 @@ def _globals_when_due(
 ) -> dict[str, Any]:
     """Take the globals, unless a young backup of them is complete in every repository. The key `globals` of a result."""
     with contextlib.ExitStack() as stack:
-        if not check_mode:
-            stack.enter_context(host_lock(job.system, GLOBALS, GLOBALS, job.lock_dir))
-        young = young_backup(job, repositories, GLOBALS, GLOBALS)
+        young = begin(stack, job, repositories, GLOBALS, GLOBALS, check_mode)
         if young is not None:
             return {"changed": False, "backup_id": young.backup_id, "snapshot_at": format_moment(young.snapshot_at)}
         if check_mode:

@@ -120,6 +120,16 @@ def test_a_second_run_on_this_host_is_told_who_is_at_work(given: Given, shop: st
         run(given())
 
 
+def test_who_needs_no_backup_is_not_kept_by_one_that_is_under_way(given: Given, shop: str, tmp_path: Path) -> None:
+    first = run(given(max_age="1h"))
+    locks = tmp_path / "locks"
+    with host_lock("shop", "database", shop, locks), host_lock("shop", "globals", "globals", locks):
+        second = run(given(max_age="1h"))
+    assert (second["changed"], second["backup_id"]) == (False, first["backup_id"])
+    with host_lock("shop", "database", shop, locks), pytest.raises(Locked):
+        run(given(max_age="0s"))
+
+
 def test_a_second_run_from_another_host_is_told_who_is_at_work(given: Given, postgres: Server, shop: str, places: dict[str, Any]) -> None:
     with open_connection(postgres.login(shop), application_name="lifeboat elsewhere") as other:
         with advisory_lock(other, "shop", "database", shop), pytest.raises(Locked, match="lifeboat elsewhere"):
