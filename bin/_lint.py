@@ -82,6 +82,7 @@ def all_steps() -> list[Step]:
         ("antsibull-docs", command("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", collection)),
         ("mypy plugins", mypy([], "-p", f"{PACKAGE}.plugins", cwd=COLLECTIONS)),
         ("mypy tests", mypy([Path("tests")], *CONTROL_NODE, "tests")),
+        ("mypy molecule", mypy([Path("tests"), Path("molecule/practice/tests")], *CONTROL_NODE, "molecule/practice/tests")),
         ("mypy demo and bench", mypy([Path("demo"), Path("bench"), Path("tests")], *CONTROL_NODE, "demo", "bench")),
         ("mypy bin", mypy([], *CONTROL_NODE, "bin/_setup.py", "bin/_lint.py", "bin/_readmes.py")),
         ("ruff check", command("ruff", "check", "--cache-dir", str(CACHE / "ruff"), "--output-format", "concise", ".")),

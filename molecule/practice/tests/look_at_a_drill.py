@@ -8,11 +8,12 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 KINDS = ("net", "mnt", "pid", "ipc")
 
 
-def look(process):
+def look(process: Path) -> dict[str, Any] | None:
     """None when it is no server, or is gone before everything was read."""
     if (process / "comm").read_text().strip() != "postgres" or b"-D" not in (process / "cmdline").read_bytes().split(b"\0"):
         return None
