@@ -17,7 +17,10 @@ __all__ = ["render"]
 
 
 def render(report: DrillReport) -> str:
-    """The report as one suite. Beside the checks, the objective, the isolation, the teardown and the verdict itself are cases."""
+    """The report as one suite. Beside the checks, the objective, the isolation, the teardown and the verdict itself are cases.
+
+    What was waived, and every warning, is the suite's output: also of a drill that passed (law 5).
+    """
     cases = [*report.checks, *_own(report)]
     seconds = (report.finished_at - report.started_at).total_seconds()
     red = f'failures="{_count(cases, FAILED)}" errors="{_count(cases, UNVERIFIED)}" skipped="0"'
@@ -37,7 +40,8 @@ def render(report: DrillReport) -> str:
     where = f'timestamp="{report.started_at:%Y-%m-%dT%H:%M:%S}" hostname="{_text(report.host)}"'
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\n<testsuites {counts}>\n<testsuite name="{_text(name)}" {counts} {where}>\n'
-        f"<properties>{properties}</properties>\n{''.join(_case(case, classname) for case in cases)}</testsuite>\n</testsuites>\n"
+        f"<properties>{properties}</properties>\n{''.join(_case(case, classname) for case in cases)}{_output(report)}"
+        "</testsuite>\n</testsuites>\n"
     )
 
 
@@ -49,6 +53,11 @@ def _own(report: DrillReport) -> Iterator[CheckResult]:
     yield CheckResult("isolation", PASSED if isolation.isolated else UNVERIFIED, "no way out", isolation.how, isolation.detail)
     yield CheckResult("teardown", PASSED if teardown.complete else FAILED, "nothing is left", ", ".join(teardown.left), teardown.detail)
     yield CheckResult("verdict", report.verdict, PASSED, report.verdict, report.reason)
+
+
+def _output(report: DrillReport) -> str:
+    said = [*(f"waived: {name}" for name in report.waived), *report.warnings]
+    return f"<system-out>{_text(chr(10).join(said))}</system-out>\n" if said else ""
 
 
 def _count(cases: list[CheckResult], verdict: str) -> int:
