@@ -26,13 +26,13 @@ _ON_BUCKET: Mapping[str, Sequence[str]] = {
     "write": (*_LISTS, "s3:ListBucketMultipartUploads", *_LOOKS),
     "read": (*_LISTS, *_LOOKS),
     "prune": (*_LISTS, "s3:ListBucketVersions", "s3:ListBucketMultipartUploads", *_LOOKS),
-    "report": _LISTS,
+    "report": (),
 }
 _ON_OBJECTS: Mapping[str, Sequence[str]] = {
     "write": ("s3:PutObject", "s3:GetObject", "s3:GetObjectVersion", "s3:AbortMultipartUpload"),
     "read": ("s3:GetObject",),
     "prune": ("s3:GetObject", "s3:GetObjectVersion", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:AbortMultipartUpload"),
-    "report": ("s3:PutObject", "s3:GetObject"),  # what was put is looked at, whether it arrived
+    "report": ("s3:PutObject",),  # the store's condition keeps what is there, and its answer proves what came (s3_upload.py)
 }
 _RETIRED = "*/retired/*"
 """Which backups retention took: all that who prunes may write (docs/format.md)."""
@@ -86,7 +86,8 @@ def same_statements(current: Mapping[str, Any] | None, statements: Sequence[Mapp
 
 def _rights(purpose: str, bucket: str, prefix: str, locks: bool) -> Iterator[tuple[Sequence[str], str]]:
     everything = f"{_bucket(bucket)}/{prefix}*"
-    yield _ON_BUCKET[purpose], _bucket(bucket)
+    if _ON_BUCKET[purpose]:
+        yield _ON_BUCKET[purpose], _bucket(bucket)
     yield (*_ON_OBJECTS[purpose], *(_LOCKS if locks and purpose in ("write", "prune", "report") else ())), everything
     if purpose == "prune":
         yield ("s3:PutObject",), f"{_bucket(bucket)}/{prefix}{_RETIRED}"

@@ -19,7 +19,7 @@ def test_who_writes_deletes_nothing_and_who_reads_writes_nothing() -> None:
     assert {"s3:PutObject", "s3:GetObject", "s3:ListBucket", "s3:AbortMultipartUpload"} <= allowed("write")
     assert not [action for action in allowed("write", locks=True) if "Delete" in action or "Bypass" in action or ":PutBucket" in action]
     assert not [action for action in allowed("read", locks=True) if ":Put" in action or "Delete" in action or "Abort" in action]
-    assert allowed("report") == {"s3:PutObject", "s3:GetObject", "s3:ListBucket"}
+    assert allowed("report") == {"s3:PutObject"}
     assert allowed("write", locks=True) - allowed("write") == {"s3:PutObjectRetention", "s3:GetObjectRetention"}
 
 
