@@ -80,7 +80,12 @@ def _event(line: bytes) -> dict[str, Any] | None:
 def _environment(home: Path) -> dict[str, str]:
     """This process's environment with Ansible's settings in place of the user's."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_") or key == "ANSIBLE_COLLECTIONS_PATH"}
+    # Ansible's own processes leave a directory behind when they are ended: it goes with everything else of the demo.
+    temporary = home.parent / "tmp"
+    temporary.mkdir(exist_ok=True)
+    temporary.chmod(0o1777)
     kept |= {
+        "TMPDIR": str(temporary),
         "ANSIBLE_CONFIG": str(PLAYBOOKS / "ansible.cfg"),
         "ANSIBLE_HOME": str(home),
         "ANSIBLE_LOCAL_TEMP": str(home / "tmp"),
