@@ -74,7 +74,7 @@ class Stage:
     demo: Path
 
     def start(self, folder: Path, user: int | None = None, mode: int = 0o755, before: Sequence[str] = ()) -> Demo:
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))  # a second attempt needs another one
         folder.chmod(mode)
         become: dict[str, Any] = {}
         if user is not None:
