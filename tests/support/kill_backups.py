@@ -14,15 +14,14 @@ import itertools
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository import posix_place, posix_upload
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
+from support.beside import Beside
 
 __all__ = ["PLACES", "Runner", "assert_nothing_half_made", "objects_of", "put_backup"]
 
@@ -84,38 +83,24 @@ def assert_nothing_half_made(reader: Repository, backups: Mapping[str, int]) -> 
     return complete
 
 
-class Runner:
+class Runner(Beside):
     """Runs `put_backup` in children of a process of its own, one at a time. Use as a context manager."""
 
-    def __enter__(self) -> Runner:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        self._process = subprocess.Popen(
-            [sys.executable, __file__], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        return self
+    def __init__(self) -> None:
+        super().__init__(__file__)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(120)
-        self._process.stdout.close()
+    def __enter__(self) -> Runner:
+        super().__enter__()
+        return self
 
     def start(self, spec: Mapping[str, Any], label: str, large_bytes: int, *, step: int | None = None, way: str | None = None) -> int:
         """Begin a run; the child's process id. With `step` it kills itself there, `way` is one of `PLACES`."""
-        assert self._process.stdin is not None
-        command = {"spec": dict(spec), "label": label, "large_bytes": large_bytes, "step": step, "way": way}
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
+        self.tell({"spec": dict(spec), "label": label, "large_bytes": large_bytes, "step": step, "way": way})
+        return self.answer()
 
     def wait(self) -> int:
         """How the run ended: its exit status, or minus the signal that killed it."""
-        return self._answer()
-
-    def _answer(self) -> int:
-        assert self._process.stdout is not None
-        return int(self._process.stdout.readline())
+        return self.answer()
 
 
 def die_at(step: int) -> None:

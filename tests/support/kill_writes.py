@@ -12,17 +12,16 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 from ansible_collections.lifeboat.postgres.plugins.module_utils import layout
 from ansible_collections.lifeboat.postgres.plugins.module_utils.backup.writer import BackupWriter
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.base import Repository
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.factory import open_repository
 from support.backups import CHUNKS, instructions, manifest_for
+from support.beside import Beside
 from support.kill_copies import die_at
 
 __all__ = ["Writes", "write_backup"]
@@ -40,32 +39,20 @@ def write_backup(roots: Sequence[Path], ref: layout.BackupRef) -> None:
         writer.commit(instructions, manifest_for(ref))
 
 
-class Writes:
+class Writes(Beside):
     """Runs `write_backup` in children of a process of its own, one at a time. Use as a context manager."""
 
     def __init__(self, roots: Sequence[Path]) -> None:
-        self._roots = roots
+        super().__init__(__file__, *map(str, roots))
 
     def __enter__(self) -> Writes:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        argv = [sys.executable, __file__, *map(str, self._roots)]
-        self._process = subprocess.Popen(argv, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        super().__enter__()
         return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(120)
-        self._process.stdout.close()
 
     def is_killed_before(self, step: int, ref: layout.BackupRef) -> bool:
         """Write this backup; True when the process was killed before its so many-th step, False when it came to its end."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"step": step, "ref": dataclasses.asdict(ref)}) + "\n")
-        self._process.stdin.flush()
-        ended = int(self._process.stdout.readline())
+        self.tell({"step": step, "ref": dataclasses.asdict(ref)})
+        ended = self.answer()
         assert ended in (0, -signal.SIGKILL), f"the run ended with {ended}"
         return ended != 0
 

@@ -28,7 +28,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils import deps
 from support.certificates import Certificates, make_certificates
 from support.ports import end_with_parent, free_port
 
-__all__ = ["Missing", "Store", "find_binary", "rclone_s3", "versitygw"]
+__all__ = ["Missing", "Store", "find_binary", "moto_s3", "rclone_s3", "versitygw"]
 
 BUCKET = "backups"
 ACCESS_KEY = "lifeboattest"
@@ -179,6 +179,20 @@ def versitygw(work: Path, *, tls: bool = False, own_etags: bool = False, bucket:
                 store.create_bucket(bucket)
             yield store
             return
+
+
+@contextlib.contextmanager
+def moto_s3(work: Path) -> Iterator[Store]:
+    """moto, in this process: what Amazon lets be set, with a hole in its lock that is known."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield Store("moto", f"http://{host}:{port}", work, work)
+    finally:
+        server.stop()
 
 
 def find_binary(name: str) -> Path:

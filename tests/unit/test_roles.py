@@ -4,15 +4,15 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
+from support.readmes import readmes
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (CHECKOUT / "roles").iterdir())
@@ -112,7 +112,7 @@ def test_internal_variables_say_that_they_are(role: str) -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_the_readme_is_what_the_specification_makes_it(role: str) -> None:
     readme = CHECKOUT / "roles" / role / "README.md"
-    assert readme.read_text(encoding="utf-8") == _readmes().renewed(readme), "run: python bin/_readmes.py"
+    assert readme.read_text(encoding="utf-8") == readmes().renewed(readme), "run: python bin/_readmes.py"
 
 
 def test_a_word_means_the_same_in_every_role() -> None:
@@ -127,12 +127,3 @@ def test_a_word_means_the_same_in_every_role() -> None:
 
 def _without_comments(file: Path) -> str:
     return re.sub(r"^\s*#.*$", "", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
-
-
-def _readmes() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("_readmes", CHECKOUT / "bin" / "_readmes.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

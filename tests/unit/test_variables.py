@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,23 +13,15 @@ import yaml
 from ansible_collections.lifeboat.postgres.plugins.module_utils.errors import ConfigurationError
 from ansible_collections.lifeboat.postgres.plugins.plugin_utils.description import PARTS, unknown_names, wrong_values
 from ansible_collections.lifeboat.postgres.plugins.plugin_utils.variables import KNOWN, OF_PLAYBOOKS, OF_ROLES
+from support.readmes import readmes
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (CHECKOUT / "roles").iterdir())
 PAGE = (CHECKOUT / "docs" / "variables.md").read_text(encoding="utf-8")
 
 
-def _readmes() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("_readmes", CHECKOUT / "bin" / "_readmes.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_names_and_the_page_are_what_the_specifications_of_the_roles_make_them() -> None:
-    made = _readmes()
+    made = readmes()
     assert made.NAMES.read_text(encoding="utf-8") == made.renewed_names(), "run: python bin/_readmes.py"
     assert made.PAGE.read_text(encoding="utf-8") == made.renewed_page(), "run: python bin/_readmes.py"
     assert set(made.variables()) == OF_ROLES

@@ -26,14 +26,11 @@ __all__ = ["with_identity"]
 
 @contextlib.contextmanager
 def with_identity(plan: DrillPlan) -> Iterator[tuple[DrillPlan, list[str]]]:
-    """The plan with an `identity_file`, for as long as this lasts, and what the report should say of it.
+    """A plan that names an `identity_key`, with an `identity_file`, for as long as this lasts, and what the report should say of it.
 
-    A plan without `identity_key` stays what it is. After a rotation the vault holds several of one name: all that open are given, so
+    After a rotation the vault holds several of one name: all that open are given, so
     that a backup of before is opened as well. Raises `SealError`, `IntegrityError`, `RepositoryError`, `DrillRefused`.
     """
-    if not plan.identity_key:
-        yield plan, []
-        return
     content, note = _out_of_the_vault(plan)
     if not hasattr(os, "memfd_create"):
         raise DrillRefused("this system has no memory with a path, where an identity could be kept", "identity_key", "Give identity_file.")

@@ -22,7 +22,7 @@ from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.facto
 from ansible_collections.lifeboat.postgres.plugins.module_utils.repository.harm import Rules
 from support.parts import require
 from support.store_fixtures import Bucket
-from support.stores import Store, rclone_s3, versitygw
+from support.stores import Store, moto_s3, rclone_s3, versitygw
 
 pytestmark = pytest.mark.usefixtures("no_ambient_aws")
 
@@ -181,16 +181,8 @@ def test_a_probe_leaves_its_parts_behind_in_no_case(versity_bucket: Bucket) -> N
 @pytest.fixture(scope="module")
 def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """moto: the store of this test bed whose lock has a hole that is known."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        work = tmp_path_factory.mktemp("moto")
-        yield Store("moto", f"http://{host}:{port}", work, work)
-    finally:
-        server.stop()
+    with moto_s3(tmp_path_factory.mktemp("moto")) as store:
+        yield store
 
 
 def tomorrow() -> dt.datetime:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from support.parts import require
 from support.store_fixtures import no_ambient_aws, rclone_bucket, rclone_server, versity_bucket, versity_server
-from support.stores import Store
+from support.stores import Store, moto_s3
 
 __all__ = ["moto_server", "no_ambient_aws", "rclone_bucket", "rclone_server", "versity_bucket", "versity_server"]
 
@@ -16,13 +16,5 @@ __all__ = ["moto_server", "no_ambient_aws", "rclone_bucket", "rclone_server", "v
 def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """moto: the one store here that has everything that Amazon lets be set."""
     require("library:moto")
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        work = tmp_path_factory.mktemp("moto")
-        yield Store("moto", f"http://{host}:{port}", work, work)
-    finally:
-        server.stop()
+    with moto_s3(tmp_path_factory.mktemp("moto")) as store:
+        yield store
